@@ -1,0 +1,1 @@
+"""Kernels on the CPU: `dense` and `sparse` have the same names and arguments; `exact` and `vector` serve both."""

@@ -1,0 +1,240 @@
+"""Local steps, objective, gradient and Hessian product on CSR rows: the names and arguments of `dense`.
+
+Local steps cost O(non-zeros of the batch), not O(dim): with v in the place of x,
+x = scale · v + drift · s on the regularised coordinates, where s is the shift; both scalars change
+every step, v only where a drawn row is non-zero. The weighted sums of iterates are kept the same way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..compile import fast
+from ..scalar import Loss, curvature, draw, slope, softmax, stream, value
+
+
+@fast
+def score(shard, i, x, m, at, intercept):
+    """Return ⟨a_i, x⟩ of the block that begins at `at`."""
+    z = x.dtype.type(0)
+    for e in range(shard.indptr[i], shard.indptr[i + 1]):
+        z += shard.values[e] * x[m, at + shard.indices[e]]
+    if intercept:
+        z += x[m, at + shard.features]
+    return z
+
+
+@fast
+def lazy_score(shard, i, x, m, at, intercept, scale, shift, drift):
+    """Return ⟨a_i, scale · x + drift · shift⟩; the intercept is kept as it is."""
+    z = x.dtype.type(0)
+    for e in range(shard.indptr[i], shard.indptr[i + 1]):
+        z += shard.values[e] * x[m, at + shard.indices[e]]
+    z *= scale
+    if shift.shape[0] > 0:
+        u = x.dtype.type(0)
+        for e in range(shard.indptr[i], shard.indptr[i + 1]):
+            u += shard.values[e] * shift[m, at + shard.indices[e]]
+        z += drift * u
+    if intercept:
+        z += x[m, at + shard.features]
+    return z
+
+
+@fast
+def row_slopes(x, m, shard, i, loss, outputs, slopes, at, scale, shift, drift):
+    """Write dℓ_i/dz of row i, one per output, to slopes[at:]; return ℓ_i."""
+    one = x.dtype.type(1)
+    stride = x.shape[1] // outputs
+    intercept = stride > shard.features
+    if loss == Loss.SOFTMAX:
+        for c in range(outputs):
+            slopes[at + c] = lazy_score(shard, i, x, m, c * stride, intercept, scale, shift, drift)
+        return softmax(slopes[at : at + outputs], np.int64(shard.y[i]))
+    z = lazy_score(shard, i, x, m, 0, intercept, scale, shift, drift)
+    slopes[at] = slope(loss, z, shard.y[i], one)
+    return value(loss, z, shard.y[i], one)
+
+
+@fast
+def add_row(out, m, shard, i, slopes, at, outputs, factor):
+    """out_m ← out_m + factor · Σ_c slope_c a_i (in block c), the intercept included."""
+    stride = out.shape[1] // outputs
+    for c in range(outputs):
+        f = factor * slopes[at + c]
+        for e in range(shard.indptr[i], shard.indptr[i + 1]):
+            out[m, c * stride + shard.indices[e]] += f * shard.values[e]
+        if stride > shard.features:
+            out[m, c * stride + shard.features] += f
+
+
+@fast
+def fold(x, m, shift, sums, weighted, drifted, outputs, features, scale, drift):
+    """Turn v into x = scale · v + drift · s, and bring sums[m] up to date; `weighted`, `drifted` return to 0."""
+    stride = x.shape[1] // outputs
+    shifted = shift.shape[0] > 0
+    for c in range(outputs):
+        for j in range(c * stride, c * stride + features):
+            for q in range(weighted.shape[0]):
+                sums[m, q, j] += weighted[q] * x[m, j]
+                if shifted:
+                    sums[m, q, j] += drifted[q] * shift[m, j]
+            x[m, j] *= scale
+            if shifted:
+                x[m, j] += drift * shift[m, j]
+    for q in range(weighted.shape[0]):
+        weighted[q] = 0
+        drifted[q] = 0
+
+
+@fast
+def sgd(
+    x, shift, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, slopes, picks, gradient, first, last
+):
+    """Take len(step_sizes) local steps on the iterates first ≤ m < last, in place.
+
+    x_m ← x_m − η_t (1/b Σ ∇ℓ_i(x_m) + λ x_m + s_m), the intercept without λ; `shift` is s (workers, dim), or
+    has no rows. Before each step, sums[m, q] += weights[t, q] · x_m. `gradient` (2, ≥ dim and ≥ the sums kept).
+    """
+    stride = x.shape[1] // outputs
+    features = shard.features
+    intercept = stride > features
+    shifted = shift.shape[0] > 0
+    one = x.dtype.type(1)
+    zero = one - one
+    small = one / x.dtype.type(1 << 20)
+    large = x.dtype.type(1 << 20)
+    kept = weights.shape[1]
+    for m in range(first, last):
+        begin = shard.begin[m]
+        count = shard.end[m] - begin
+        key = stream(draws.seed, draws.first_worker + m)
+        scale = one
+        drift = zero
+        # Σ_k w_k x_k = W v + D s − Σ W(at the change) · change of v, with W = Σ w_k scale_k, D = Σ w_k drift_k.
+        weighted = gradient[1, :kept]
+        drifted = gradient[1, kept : 2 * kept]
+        for q in range(kept):
+            weighted[q] = 0
+            drifted[q] = 0
+        for k in range(step_sizes.shape[0]):
+            eta = step_sizes[k]
+            for q in range(kept):
+                weighted[q] += weights[k, q] * scale
+                drifted[q] += weights[k, q] * drift
+                if intercept:
+                    for c in range(outputs):
+                        j = c * stride + features
+                        sums[m, q, j] += weights[k, q] * x[m, j]
+            if draws.batch == 0:
+                gradient[0, : x.shape[1]] = zero
+                for i in range(begin, begin + count):
+                    row_slopes(x, m, shard, i, loss, outputs, slopes, 0, scale, shift, drift)
+                    add_row(gradient, 0, shard, i, slopes, 0, outputs, one)
+            else:
+                for s in range(draws.batch):
+                    picks[s] = begin + draw(key, (first_step + k) * draws.batch + s, count, draws.reshuffle)
+                    row_slopes(x, m, shard, picks[s], loss, outputs, slopes, s * outputs, scale, shift, drift)
+            # (1 − ηλ) x − η s: only the two scalars change.
+            decay = one - eta * l2
+            scale *= decay
+            drift = decay * drift - eta
+            if not small < abs(scale) < large or draws.batch == 0:
+                fold(x, m, shift, sums, weighted, drifted, outputs, features, scale, drift)
+                scale = one
+                drift = zero
+            if intercept and shifted:
+                for c in range(outputs):
+                    x[m, c * stride + features] -= eta * shift[m, c * stride + features]
+            if draws.batch == 0:
+                f = eta / x.dtype.type(count)
+                for j in range(x.shape[1]):
+                    x[m, j] -= f * gradient[0, j]
+                continue
+            f = -eta / x.dtype.type(draws.batch)
+            for s in range(draws.batch):
+                i = picks[s]
+                for c in range(outputs):
+                    move = f * slopes[s * outputs + c]
+                    if intercept:
+                        x[m, c * stride + features] += move
+                    lazy = move / scale
+                    for e in range(shard.indptr[i], shard.indptr[i + 1]):
+                        x[m, c * stride + shard.indices[e]] += lazy * shard.values[e]
+                    for q in range(kept):
+                        back = weighted[q] * lazy
+                        for e in range(shard.indptr[i], shard.indptr[i + 1]):
+                            sums[m, q, c * stride + shard.indices[e]] -= back * shard.values[e]
+        if kept > 0 or shifted or scale != one:
+            fold(x, m, shift, sums, weighted, drifted, outputs, features, scale, drift)
+
+
+@fast
+def sample_gradient(out, x, shard, draws, loss, outputs, counter, count, slopes, first, last):
+    """out_m ← 1/count Σ of `count` sampled ∇ℓ_i at the common iterate x[0], draws counter, counter + 1, …; no l2."""
+    one = x.dtype.type(1)
+    for m in range(first, last):
+        out[m, :] = one - one
+        begin = shard.begin[m]
+        rows = shard.end[m] - begin
+        key = stream(draws.seed, draws.first_worker + m)
+        scale = one / x.dtype.type(count)
+        for s in range(count):
+            i = begin + draw(key, counter + s, rows, draws.reshuffle)
+            row_slopes(x, 0, shard, i, loss, outputs, slopes, 0, one, x[:0], one)
+            add_row(out, m, shard, i, slopes, 0, outputs, scale)
+
+
+@fast
+def evaluate(out, values, x, shard, loss, outputs, slopes, first, last):
+    """Sum over each block's rows at x[0]: out_m = Σ ∇ℓ_i, values[m] = (Σ ℓ_i, rows predicted right); no l2."""
+    one = x.dtype.type(1)
+    stride = x.shape[1] // outputs
+    intercept = stride > shard.features
+    for m in range(first, last):
+        out[m, :] = one - one
+        total = 0.0
+        correct = 0
+        for i in range(shard.begin[m], shard.end[m]):
+            if loss == Loss.SOFTMAX:
+                total += row_slopes(x, 0, shard, i, loss, outputs, slopes, 0, one, x[:0], one)
+                # The largest score is the row's class exactly when no other slope p_c reaches p_y = 1 + slope_y.
+                y = np.int64(shard.y[i])
+                best = True
+                for c in range(outputs):
+                    if c != y and not slopes[c] < one + slopes[y]:
+                        best = False
+                correct += best
+            else:
+                z = score(shard, i, x, 0, 0, intercept)
+                slopes[0] = slope(loss, z, shard.y[i], one)
+                total += value(loss, z, shard.y[i], one)
+                correct += z * shard.y[i] > 0
+            add_row(out, m, shard, i, slopes, 0, outputs, one)
+        values[m, 0] = total
+        values[m, 1] = correct
+
+
+@fast
+def hessian(out, x, v, shard, loss, outputs, slopes, first, last):
+    """Sum over each block's rows at x[0]: out_m = Σ ∇²ℓ_i v[0]; no l2. `slopes` holds 2·outputs."""
+    one = x.dtype.type(1)
+    stride = x.shape[1] // outputs
+    intercept = stride > shard.features
+    for m in range(first, last):
+        out[m, :] = one - one
+        for i in range(shard.begin[m], shard.end[m]):
+            if loss == Loss.SOFTMAX:
+                # ∇²ℓ v = (diag p − p pᵀ) u with u_c = ⟨a_i, v_c⟩; slopes hold p − e_y.
+                row_slopes(x, 0, shard, i, loss, outputs, slopes, 0, one, x[:0], one)
+                slopes[np.int64(shard.y[i])] += one
+                mean = one - one
+                for c in range(outputs):
+                    slopes[outputs + c] = score(shard, i, v, 0, c * stride, intercept)
+                    mean += slopes[c] * slopes[outputs + c]
+                for c in range(outputs):
+                    slopes[outputs + c] = slopes[c] * (slopes[outputs + c] - mean)
+            else:
+                z = score(shard, i, x, 0, 0, intercept)
+                slopes[1] = curvature(loss, z, shard.y[i], one) * score(shard, i, v, 0, 0, intercept)
+            add_row(out, m, shard, i, slopes, outputs, outputs, one)

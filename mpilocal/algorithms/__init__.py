@@ -1,0 +1,44 @@
+"""Methods by name; a user's own is FILE.py:NAME or an entry point of the group `mpilocal.methods`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from mpilocal.algorithms.base import Algorithm, Phase, Setting
+from mpilocal.errors import ConfigError, suggest
+from mpilocal.plugins import find
+
+METHODS = {
+    "local-sgd": "mpilocal.algorithms.local_sgd:local_sgd",
+    "minibatch-sgd": "mpilocal.algorithms.minibatch_sgd:minibatch_sgd",
+    "thumb-twiddling": "mpilocal.algorithms.thumb_twiddling:thumb_twiddling",
+    "sgd": "mpilocal.algorithms.sgd:sgd",
+}
+
+
+def build(setting: Setting, folder: Path) -> Algorithm:
+    """Return the method that `algorithm.name` names, with its `[algorithm.options]`.
+
+    Raises:
+        ConfigError: there is no such method or option.
+    """
+    name = setting.options.name
+    method: Callable[..., Algorithm] = find(name, METHODS, "mpilocal.methods", "algorithm.name", folder)
+    known = {
+        key: parameter
+        for key, parameter in inspect.signature(method).parameters.items()
+        if parameter.kind == inspect.Parameter.KEYWORD_ONLY
+    }
+    for key in setting.options.options:
+        if key not in known:
+            hint = suggest(key, known) if known else "it has none"
+            raise ConfigError(f'algorithm.options.{key} is not an option of "{name}"; {hint}')
+    for key, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and key not in setting.options.options:
+            raise ConfigError(f'algorithm.options.{key} is missing: "{name}" needs it')
+    return method(setting, **setting.options.options)
+
+
+__all__ = ["METHODS", "Algorithm", "Phase", "Setting", "build"]

@@ -1,0 +1,112 @@
+"""Minibatch SGD (Woodworth et al. 2020, section 2): one step a round, all gradients taken at the same point.
+
+    x ← x − η_t (Σ p_m 1/(H b) Σ_{i ≤ H b} ∇ℓ_mi(x) + λ x)
+
+The fair baseline of Local SGD: in a round each worker draws the same H·b samples, local_steps · batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpilocal.algorithms.base import Algorithm, Phase, Setting, samples_of
+from mpilocal.schedules import Schedule
+from mpilocal.tree import Tree
+
+Array = NDArray[np.floating]
+
+
+class State(NamedTuple):
+    """The common iterate and the workers' gradients."""
+
+    x: Array  # (workers here, dim), all rows equal
+    gradient: Array  # (workers here, dim) of the round; scratch between local and average
+    total: Array  # (averages, dim) Σ_t w_t x̄_t
+
+
+def minibatch_sgd(setting: Setting) -> Algorithm:
+    """Return minibatch SGD for a setting."""
+    return gradient_rounds(setting, lambda count: 1, setting.schedule.one_step())
+
+
+def gradient_rounds(
+    setting: Setting, factor: Callable[[int], int], clock: Schedule, per_round: int | None = None
+) -> Algorithm:
+    """Return rounds of one step x ← x − factor(H) η ∇ with the gradient of `per_round` samples of each worker.
+
+    `clock` is the schedule by which steps and weights count; per_round None is H·b.
+    """
+    problem, schedule, tree = setting.problem, setting.schedule, setting.tree
+    if tree.period != 1:
+        raise_period(setting)
+    batch = setting.batch
+    draws = setting.draws(batch)
+    kernels = problem.kernels
+    slopes = [(np.empty(max(8, problem.outputs), problem.dtype),) for _ in range(problem.threads.count)]
+    penalty = np.where(problem.penalised, problem.l2, 0.0).astype(problem.dtype)
+    ridge = getattr(problem.shard, "ridge", np.empty(0))
+    if len(ridge):
+        penalty = penalty + ridge
+    values = np.empty((tree.count, 2))
+    rows = (problem.shard.end - problem.shard.begin).astype(problem.dtype)[:, None]
+
+    def init(x0: Array) -> State:
+        x = np.tile(x0.astype(problem.dtype), (tree.count, 1))
+        return State(x, np.zeros_like(x), np.zeros((len(clock.averages), problem.dim), problem.dtype))
+
+    def count_of(round: int) -> tuple[int, int, int]:
+        """Return (first draw, draws, local steps) of a round."""
+        first, last = int(schedule.steps[round]), int(schedule.steps[round + 1])
+        if per_round is not None:
+            return round * per_round, per_round, last - first
+        return first * batch, (last - first) * batch, last - first
+
+    def local(state: State, round: int) -> None:
+        counter, count, _ = count_of(round)
+        common = (problem.shard, int(problem.loss), problem.outputs)
+        if batch == 0:
+            problem.threads.run(kernels.evaluate, tree.count, (state.gradient, values, state.x, *common), slopes)
+            state.gradient[:] /= rows
+        else:
+            args = (state.gradient, state.x, problem.shard, draws, *common[1:], counter, count)
+            problem.threads.run(kernels.sample_gradient, tree.count, args, slopes)
+
+    def average(state: State, tree: Tree, round: int) -> None:
+        _, eta, weights = clock.begin(round)
+        x = state.x[0]
+        for q in range(weights.shape[1]):
+            state.total[q] += weights[:, q].sum() * x
+        tree.mean(state.gradient, round)
+        step = eta[0] * problem.dtype.type(factor(count_of(round)[2]))
+        state.x[:] = x - step * (state.gradient[0] + penalty * x)
+
+    def averages(state: State, tree: Tree, rounds: int) -> dict[str, Array]:
+        steps = int(clock.steps[rounds])
+        sums = {w.name: (state.total[q], w.total(steps)) for q, w in enumerate(clock.averages)}
+        return {
+            name: np.asarray(total / weight if weight else state.x[0], np.float64) for name, (total, weight) in sums.items()
+        }
+
+    drawn = samples_of(setting, batch)
+    workers = tree.workers
+    return Algorithm(
+        init=init,
+        phases=(Phase(local, average),),
+        steps=lambda rounds: int(clock.steps[rounds]),
+        samples=drawn if per_round is None else lambda rounds: rounds * per_round * workers,
+        common=frozenset({"total"}),
+        averages=averages,
+    )
+
+
+def raise_period(setting: Setting) -> None:
+    """Refuse a world that averages less often than every round."""
+    from mpilocal.errors import ConfigError
+
+    raise ConfigError(
+        f'algorithm.name = "{setting.options.name}" averages gradients in every round: remove [[levels]], or set its period to 1'
+    )

@@ -1,0 +1,190 @@
+"""The config: what a TOML file may say, as frozen structs with their defaults.
+
+The docstrings and the comments behind `Meta(description=…)` are the config reference in the docs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+Positive = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=0)]
+Table = dict[str, Any]
+
+
+class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the rows come from and which worker holds which."""
+
+    source: Annotated[
+        str,
+        Meta(
+            description="A file (HDF5, .npz, LIBSVM text plain or compressed, IDX or CIFAR-10 images), "
+            '"synthetic:NAME" or "sklearn:NAME".'
+        ),
+    ]
+    partition: Annotated[
+        str | Table,
+        Meta(
+            description="Which worker holds which rows: contiguous, iid, shared, label, label-shards, dirichlet, "
+            "user; or a table with `kind` and its options; or FILE.py:NAME."
+        ),
+    ] = "contiguous"
+    features: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="The dimension, where the file does not show it.")
+    ] = None
+    test: Annotated[str | None, Meta(description="Held-out rows, evaluated where the history is recorded.")] = None
+    options: Annotated[Table, Meta(description="Options of a synthetic or image source.")] = field(
+        default_factory=dict
+    )
+
+
+class Problem(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The objective: F(x) = Σ p_m f_m(x), f_m the mean loss over worker m's rows plus (l2/2)‖x‖²."""
+
+    loss: Annotated[
+        str,
+        Meta(
+            description="logistic, squared, squared-hinge, smooth-hinge, exponential, softmax, quadratic, "
+            "or FILE.py:NAME."
+        ),
+    ] = "logistic"
+    l2: Annotated[Annotated[float, Meta(ge=0)] | Literal["1/n"], Meta(description="Ridge weight; n is all rows.")] = 0.0
+    intercept: Annotated[bool, Meta(description="Add a column of ones, not regularised.")] = False
+    optimum: Annotated[
+        Literal["auto"] | float | None,
+        Meta(description='F*, so that `suboptimality` is recorded: a number, or "auto" to solve for it once.'),
+    ] = None
+
+
+class Workers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How many workers there are; any number of ranks hosts them."""
+
+    count: Annotated[
+        Annotated[int, Meta(ge=1)] | Literal["ranks"],
+        Meta(description='M; "ranks" makes the result depend on the launch.'),
+    ]
+    weights: Annotated[
+        Literal["samples", "uniform"], Meta(description="p_m = N_m/N, or p_m = 1/M.")
+    ] = "samples"
+
+
+class Algorithm(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The method and its schedule."""
+
+    name: Annotated[
+        str, Meta(description="local-sgd, minibatch-sgd, thumb-twiddling, sgd, or FILE.py:NAME.")
+    ] = "local-sgd"
+    rounds: Annotated[int, Meta(ge=1, description="R: local phases, each with an averaging after it.")]
+    local_steps: Annotated[
+        Positive | Table,
+        Meta(
+            description='H, steps per worker and round; or { kind = "post-local", until = ROUND, steps = H }, '
+            '{ kind = "growing", scale = c } (averaging at steps ⌊c j²⌋).'
+        ),
+    ] = 1
+    batch: Annotated[Positive | Literal["all"], Meta(description='b, samples per step; or "all".')] = 1
+    step_size: Annotated[
+        Annotated[float, Meta(gt=0)] | Table,
+        Meta(
+            description="A number, or a table with `kind`: constant, inverse-time, inverse-sqrt, stich, piecewise; "
+            "any of them with `warmup = STEPS`."
+        ),
+    ]
+    server_step_size: Annotated[
+        float,
+        Meta(gt=0, description="Outer step η_g: x̄ ← x̄ + η_g (mean − x̄)."),
+    ] = 1.0
+    inner_step_size: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(
+            description="η_in of inner/outer step sizes: local steps move by η_in, and the average by `step_size` "
+            "times the mean over workers of the sum of their gradients; 0 is minibatch SGD."
+        ),
+    ] = None
+    sampling: Annotated[
+        Literal["replacement", "reshuffle"],
+        Meta(description="Draw with replacement, or by a fresh permutation of the worker's rows in each epoch."),
+    ] = "replacement"
+    iterate_average: Annotated[
+        str | Table | list[str | Table],
+        Meta(
+            description="Averages of the iterates over steps to keep and evaluate beside the last: last, uniform, "
+            "linear, quadratic, tail; or tables with `kind`."
+        ),
+    ] = "last"
+    start: Annotated[Literal["zero", "normal"], Meta(description="x0 = 0, or x0 ~ N(0, I), the same on all workers.")] = (
+        "zero"
+    )
+    options: Annotated[Table, Meta(description="Options of the method itself.")] = field(default_factory=dict)
+
+
+class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A level of the tree: workers in a group average every `period` rounds."""
+
+    group: Annotated[int | str | Table, Meta(description='"world".')]
+    period: Annotated[int, Meta(ge=1, description="In rounds.")] = 1
+
+
+class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is written and how often; round 0 and the last round always are."""
+
+    record_every: Annotated[int, Meta(ge=1, description="Rounds between rows of the history.")] = 1
+    checkpoint_every: Annotated[int, Meta(ge=1, description="Rounds between checkpoints.")] = 1000
+    keep: Annotated[int, Meta(ge=1, description="Checkpoints kept.")] = 3
+    iterates: Annotated[bool, Meta(description="Write x̄ at every recorded round to iterates.h5.")] = False
+
+
+class Stop(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When to end before the last round; any that holds, checked where the history is recorded."""
+
+    suboptimality: Annotated[float | None, Meta(gt=0, description="F(x̄) − F* at most this.")] = None
+    gradient_norm: Annotated[float | None, Meta(gt=0, description="‖∇F(x̄)‖ at most this.")] = None
+    seconds: Annotated[float | None, Meta(gt=0, description="Seconds of the loop.")] = None
+
+
+class Run(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the run is carried out; nothing here but the seed and the dtype changes the mathematics."""
+
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1, description="Of every draw.")] = 1
+    dtype: Annotated[Literal["float64", "float32"], Meta(description="Of data and iterates.")] = "float64"
+    device: Annotated[Literal["cpu"], Meta(description="Where the kernels run.")] = "cpu"
+    reduction: Annotated[
+        Literal["exact", "allreduce"],
+        Meta(description="exact: the same bits on any number of ranks; allreduce: the plain MPI sum."),
+    ] = "exact"
+    threads: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Per rank; default: the cores that the rank may use over the ranks that share them."),
+    ] = None
+    stall_seconds: Annotated[
+        Annotated[float, Meta(ge=0)], Meta(description="A rank that does not end a round for so long ends the job; 0: never.")
+    ] = 300.0
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole run."""
+
+    data: Data
+    problem: Problem = Problem()
+    workers: Workers
+    algorithm: Algorithm
+    levels: list[Level] = field(default_factory=list)
+    output: Output = Output()
+    stop: Stop = Stop()
+    run: Run = Run()
+
+
+def to_builtins(config: Config) -> dict[str, Any]:
+    """Return the config as plain dictionaries without the keys that are unset (TOML has no null)."""
+    return _prune(msgspec.to_builtins(config))
+
+
+def _prune(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _prune(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_prune(item) for item in value]
+    return value

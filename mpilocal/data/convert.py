@@ -1,0 +1,67 @@
+"""Converting a data set to one HDF5 file, and making a synthetic one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from mpilocal.config.structs import Data
+from mpilocal.data.read import read_part
+from mpilocal.data.write import write_dataset
+from mpilocal.errors import ConfigError, agreed
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
+
+def convert(
+    comm: Intracomm,
+    source: str,
+    output: Path,
+    dtype: DTypeLike = np.float64,
+    features: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Collective: read a source by all ranks together and write it as HDF5; see docs/format.md.
+
+    Args:
+        comm: Of the ranks that share the work.
+        source: As in `data.source`, relative to the working directory.
+        output: The file to write; replaced when it is whole.
+        dtype: Of the stored values: float64 or float32.
+        features: The dimension, where the file does not show it.
+        options: As in `[data.options]`.
+
+    Returns:
+        Facts: output, rows, features, nonzeros, sparse, dtype, digest, bytes.
+
+    Raises:
+        ConfigError, DataError: On all ranks alike.
+    """
+    kind = np.dtype(dtype)
+    with agreed(comm):
+        if kind not in (np.dtype(np.float64), np.dtype(np.float32)):
+            raise ConfigError(f'dtype = "{kind}" cannot be stored: "float64" or "float32"')
+        if comm.rank == 0 and not output.absolute().parent.is_dir():
+            raise ConfigError(f"{output} cannot be written: the folder {output.absolute().parent} does not exist")
+    part = read_part(comm, Data(source=source, features=features, options=dict(options or {})), Path.cwd(), kind)
+    mine = np.array([part.rows.count * part.rows.features], np.int64)
+    if part.rows.values is not None:
+        mine[0] = len(part.rows.values)
+    nonzeros = np.zeros_like(mine)
+    comm.Allreduce(mine, nonzeros)
+    digest = write_dataset(comm, output.absolute(), part, kind)
+    return {
+        "output": str(output),
+        "rows": part.total,
+        "features": part.rows.features,
+        "nonzeros": int(nonzeros[0]),
+        "sparse": part.rows.sparse,
+        "dtype": kind.name,
+        "digest": digest,
+        "bytes": output.stat().st_size if comm.rank == 0 else 0,
+    }

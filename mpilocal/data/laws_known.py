@@ -1,0 +1,109 @@
+"""Synthetic laws with a known answer: separable data with their max-margin vector, quadratics."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from mpilocal.data.laws import AtLeastZero, Count, Known, Seed
+from mpilocal.data.rows import Rows, block
+from mpilocal.errors import ConfigError
+
+
+class Separable(Struct, frozen=True, kw_only=True):
+    """Linearly separable points whose max-margin vector is e₁, with unique duals.
+
+    Support vectors a_j = e₁ + z_j, z_j ⟂ e₁, with Σ α_j z_j = 0, α_j > 0, Σ α_j = 1, as many as features (so that the
+    α are unique); all other points have ⟨e₁, a⟩ ≥ 2.5. A row is y·a with a random label y = ±1. The support vectors are
+    spread evenly over the rows: the j-th is the first row of block j of `support` contiguous blocks, so that workers
+    differ. Known: svm = e₁ (features,), duals α and support_rows (support,), support_vectors (support, features).
+    """
+
+    rows: Annotated[Count, Meta(description="Rows.")] = 1000
+    features: Annotated[int, Meta(ge=2, description="Features.")] = 10
+    seed: Annotated[Seed, Meta(description="Of every draw.")] = 0
+    support: Annotated[int, Meta(ge=2)] | None = None
+    spread: Annotated[float, Meta(gt=0, description="Standard deviation across e₁.")] = 1.0
+    sparse = False
+
+    def prepare(self, draw: np.random.Generator) -> Known:
+        """Draw the support vectors."""
+        count = self.support or self.features
+        if count > self.features:
+            raise ConfigError(
+                f"data.options.support = {count} exceeds features = {self.features}: the duals would not be unique"
+            )
+        if count > self.rows:
+            raise ConfigError(f"data.options.rows = {self.rows} cannot hold {count} support vectors: raise rows")
+        alpha = draw.uniform(0.5, 1.5, count)
+        alpha /= alpha.sum()
+        z = np.zeros((count, self.features))
+        z[:, 1:] = self.spread * draw.standard_normal((count, self.features - 1))
+        # Σ α_j z_j = 0 by the last one
+        z[-1] = -(alpha[:-1, None] * z[:-1]).sum(axis=0) / alpha[-1]
+        z[:, 0] = 1.0
+        svm = np.zeros(self.features)
+        svm[0] = 1.0
+        where = np.array([block(self.rows, count, j)[0] for j in range(count)], np.float64)
+        return {"svm": svm, "duals": alpha, "support_rows": where, "support_vectors": z}
+
+    def make(self, draw: np.random.Generator, first: int, count: int, known: Known) -> Rows:
+        """Draw rows."""
+        a = self.spread * draw.standard_normal((count, self.features))
+        a[:, 0] = 2.5 + draw.exponential(1.0, count)
+        where = known["support_rows"].astype(np.int64) - first
+        here = (where >= 0) & (where < count)
+        a[where[here]] = known["support_vectors"][here]
+        y = np.where(draw.random(count) < 0.5, 1.0, -1.0)
+        return Rows(y, self.features, dense=y[:, None] * a)
+
+
+class Quadratic(Struct, frozen=True, kw_only=True):
+    """Quadratics f_i(x) = ½ Σ_j λ_j x_j² − ⟨b_i, x⟩ with chosen L, µ, σ, ζ, for the loss "quadratic".
+
+    λ is spaced evenly in the logarithm from µ to L. b_i = b̄ + d_g + noise: the noise is Gaussian with E‖noise‖² = σ²;
+    g is row i's group of `groups` contiguous blocks of rows, Σ_g d_g = 0 and (1/groups) Σ_g ‖d_g‖² = ζ². The gradient
+    at x is λ∘x − b_i, so σ is the noise of a gradient and ζ the heterogeneity of blocks, both everywhere.
+    b̄ = λ∘x* with ‖x*‖ = distance. Labels are 0. Known: curvature λ, optimum x* of the law (features,); the mean of the
+    b_i drawn differs by its noise; shift d (groups, features).
+    """
+
+    rows: Annotated[Count, Meta(description="Rows.")] = 1000
+    features: Annotated[Count, Meta(description="Features.")] = 10
+    seed: Annotated[Seed, Meta(description="Of every draw.")] = 0
+    L: Annotated[float, Meta(gt=0, description="Largest curvature.")] = 1.0
+    mu: Annotated[float, Meta(gt=0, description="Smallest curvature.")] = 0.01
+    sigma: Annotated[AtLeastZero, Meta(description="Noise of a gradient.")] = 1.0
+    zeta: Annotated[AtLeastZero, Meta(description="Heterogeneity of the groups.")] = 0.0
+    groups: Annotated[Count, Meta(description="Contiguous blocks of rows with a shift each.")] = 1
+    distance: Annotated[AtLeastZero, Meta(description="‖x*‖.")] = 1.0
+    sparse = False
+
+    def prepare(self, draw: np.random.Generator) -> Known:
+        """Draw x* and the shifts of the groups."""
+        if self.mu > self.L:
+            raise ConfigError(f"data.options.mu = {self.mu:g} exceeds L = {self.L:g}: it is the smaller one")
+        if self.groups > self.rows:
+            raise ConfigError(f"data.options.groups = {self.groups} exceeds rows = {self.rows}: each needs a row")
+        if self.zeta > 0 and self.groups < 2:
+            raise ConfigError(
+                f"data.options.zeta = {self.zeta:g} needs groups of at least 2: set groups to the number of workers"
+            )
+        curvature = np.geomspace(self.mu, self.L, self.features)
+        optimum = draw.standard_normal(self.features)
+        optimum *= self.distance / np.sqrt(np.sum(optimum**2))
+        shift = draw.standard_normal((self.groups, self.features))
+        shift -= shift.mean(axis=0)
+        norm = np.sqrt(np.sum(shift**2) / self.groups)
+        shift *= self.zeta / norm if norm > 0 else 0.0
+        return {"curvature": curvature, "optimum": optimum, "shift": shift}
+
+    def make(self, draw: np.random.Generator, first: int, count: int, known: Known) -> Rows:
+        """Draw rows."""
+        noise = draw.standard_normal((count, self.features)) * (self.sigma / np.sqrt(self.features))
+        begins = np.array([block(self.rows, self.groups, g)[0] for g in range(self.groups)])
+        group = np.searchsorted(begins, np.arange(first, first + count), side="right") - 1
+        b = known["curvature"] * known["optimum"] + known["shift"][group] + noise
+        return Rows(np.zeros(count), self.features, dense=b)

@@ -1,0 +1,137 @@
+"""The run loop: local phase, averaging, observers, until the last round or a reason to stop.
+
+It knows no method, and methods know no clock, file or rank. Ranks agree on a stop or an error where they meet
+anyway: what a rank has to say rides as a flag in the buffer of an averaging.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from mpilocal.algorithms.base import Algorithm
+from mpilocal.errors import DivergedError, MpilocalError, agree
+from mpilocal.kernels.cpu import vector
+from mpilocal.timing import Clock
+from mpilocal.tree import Tree
+
+
+class Flag(IntEnum):
+    """What a rank may bring to a meeting; the largest wins."""
+
+    NONE = 0
+    SECONDS = 1  # [stop] seconds
+    TIME = 2  # --max-time
+    SIGNAL = 3
+    ERROR = 4
+
+
+class Outcome(NamedTuple):
+    """How a loop ended."""
+
+    rounds: int  # completed
+    status: str  # done or stopped
+    reason: str  # a clause, or ""
+
+
+class Observer:
+    """Sees each completed round; it may not change the state. All calls are collective."""
+
+    def wants_consensus(self, rounds: int) -> bool:
+        """Return whether the drift before this round's averaging is wanted."""
+        return False
+
+    def before(self, state: Any, rounds: int) -> None:
+        """See the state before the last averaging of a round, where `wants_consensus` said so."""
+
+    def after(self, state: Any, rounds: int, last: bool) -> str:
+        """See the state after `rounds` rounds; return a reason to end the run here, or an empty string."""
+        return ""
+
+
+def run(
+    algorithm: Algorithm,
+    state: Any,
+    tree: Tree,
+    rounds: range,
+    clock: Clock,
+    observers: Sequence[Observer] = (),
+    poll: Callable[[], int] = lambda: Flag.NONE,
+    enter: Callable[[int], None] = lambda round: None,
+    abort: bool = False,
+) -> Outcome:
+    """Run the rounds of `rounds`; a resumed run starts in the middle.
+
+    Args:
+        algorithm: The method.
+        state: Its state after rounds.start rounds, changed in place.
+        tree: Who averages with whom.
+        rounds: Of rounds counted from 0.
+        clock: Where the seconds of each section go.
+        observers: Called at the end of each round.
+        poll: Returns this rank's flag, before each averaging.
+        enter: Told the round, counted from 1, at its beginning.
+        abort: An error in a local phase is raised at once, for a caller that then ends the whole job; otherwise it
+            is agreed on where the ranks next meet and raised on all.
+
+    Raises:
+        DivergedError: the average is no longer finite.
+        MpilocalError: what a method raised on some rank.
+    """
+    mine: Exception | None = None
+    for round in rounds:
+        done = round + 1
+        enter(done)
+        last = done == rounds.stop
+        for number, phase in enumerate(algorithm.phases, 1):
+            if mine is None:
+                try:
+                    with clock("local"):
+                        phase.local(state, round)
+                except Exception as error:
+                    if abort:
+                        raise
+                    mine = error
+            tree.flag = max(tree.flag, Flag.ERROR if mine is not None else poll())
+            if number == len(algorithm.phases):
+                for observer in observers:
+                    if observer.wants_consensus(done) or last:
+                        with clock("evaluate"):
+                            observer.before(state, done)
+            with clock("average"):
+                phase.average(state, tree, round)
+        flag = tree.take_flags()
+        if flag == Flag.ERROR:
+            raise_agreed(tree, mine, done)
+        if tree.meets(round) and not math.isfinite(vector.dot(state.x[0], state.x[0])):
+            raise DivergedError(
+                f"the iterate is not finite from round {done} on (step {algorithm.steps(done)}): "
+                "take a smaller algorithm.step_size; the last checkpoint before it is kept"
+            )
+        stopped = flag != Flag.NONE
+        for observer in observers:
+            reason = observer.after(state, done, last or stopped)
+            if reason and not stopped:
+                return Outcome(done, "done", reason)
+        if stopped:
+            status = "done" if flag == Flag.SECONDS else "stopped"
+            return Outcome(done, status, {1: "stop.seconds", 2: "the time limit", 3: "a signal"}.get(flag, ""))
+    if mine is not None:
+        raise mine
+    return Outcome(rounds.stop, "done", "")
+
+
+def raise_agreed(tree: Tree, mine: Exception | None, round: int) -> None:
+    """Raise on all ranks what some of them met; collective."""
+    if mine is not None and not isinstance(mine, MpilocalError):
+        where = f"rank {tree.rank} on {socket.gethostname()}, round {round}"
+        named = MpilocalError(f"{where}: {type(mine).__name__}: {mine}")
+        named.__cause__ = mine
+        mine = named
+    if tree.comm is None:
+        assert mine is not None
+        raise mine
+    agree(tree.comm, mine)

@@ -1,0 +1,77 @@
+"""What is measured at a recorded round: objective, gradient, consensus, suboptimality, held-out loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpilocal.algorithms.base import Algorithm
+from mpilocal.exact import SMALL, SmallSum, StreamSum
+from mpilocal.kernels.cpu import vector
+from mpilocal.problem import Problem
+from mpilocal.tree import Tree
+
+Array = NDArray[np.floating]
+
+
+class Consensus:
+    """Σ p_m ‖x_m − x̄‖² over all workers."""
+
+    def __init__(self, tree: Tree) -> None:
+        """Make the buffers."""
+        self._out = np.empty((tree.count, 1))
+        self._total = np.empty(1)
+        self._sum: SmallSum | StreamSum
+        kind = SmallSum if tree.workers <= SMALL else StreamSum
+        self._sum = kind(1, tree.workers, tree.threads)
+
+    def __call__(self, tree: Tree, x: Array) -> float:
+        """Return the consensus of the rows x (workers here, dim); collective."""
+        if tree.workers == 1:
+            return 0.0
+        center = tree.average(x)
+        tree.threads.run(vector.distances, tree.count, (x, center, self._out[:, 0]))
+        if isinstance(self._sum, SmallSum):
+            self._sum.reduce(tree.comm, self._out, tree.weights, 1.0, self._total)
+        else:
+            self._sum.add(self._out, tree.weights)
+            self._sum.reduce(tree.comm, 1.0, self._total)
+        return float(self._total[0])
+
+
+def row(
+    algorithm: Algorithm, problem: Problem, tree: Tree, state: Any, rounds: int, optimum: float, consensus: float
+) -> tuple[dict[str, float | int], Array]:
+    """Return the history's row after `rounds` rounds, and x̄; collective."""
+    average = tree.average(state.x).copy()
+    value = problem.evaluate(average)
+    found: dict[str, float | int] = {
+        "round": rounds,
+        "step": algorithm.steps(rounds),
+        "samples": algorithm.samples(rounds),
+        "objective": value.objective,
+        "gradient_norm": value.gradient_norm,
+        "consensus": consensus,
+    }
+    if not math.isnan(value.accuracy):
+        found["accuracy"] = value.accuracy
+    if not math.isnan(optimum):
+        found["suboptimality"] = value.objective - optimum
+    if problem.test is not None:
+        loss, accuracy = problem.evaluate_test(average)
+        found["test_loss"] = loss
+        if not math.isnan(accuracy):
+            found["test_accuracy"] = accuracy
+    for name, point in algorithm.averages(state, tree, rounds).items():
+        objective = problem.evaluate(point).objective
+        found[f"objective_{name}"] = objective
+        if not math.isnan(optimum):
+            found[f"suboptimality_{name}"] = objective - optimum
+    for number, ledger in enumerate(tree.ledger, 1):
+        found[f"level{number}/averagings"] = ledger.averagings
+        found[f"level{number}/vectors"] = ledger.vectors
+        found[f"level{number}/bytes"] = ledger.bytes
+    return found, average

@@ -1,0 +1,241 @@
+"""What looks on while a run goes: the history's rows, the checkpoints, the reasons to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpilocal import checkpoint, metrics
+from mpilocal.algorithms.base import Algorithm
+from mpilocal.config.structs import Config
+from mpilocal.errors import DataError, DivergedError
+from mpilocal.iterates import Iterates
+from mpilocal.loop import Observer
+from mpilocal.problem import Problem
+from mpilocal.record import History
+from mpilocal.rundir import RunDir
+from mpilocal.timing import Clock, spread, waiting
+from mpilocal.tree import Tree
+
+Array = NDArray[np.floating]
+Row = dict[str, float | int]
+
+WRITE_SECONDS = 2.0  # a live run's history on disk is at most about so old
+
+
+class Recorder(Observer):
+    """Evaluates at recorded rounds, keeps the history on root, and finds when a `[stop]` criterion holds."""
+
+    def __init__(
+        self,
+        config: Config,
+        algorithm: Algorithm,
+        problem: Problem,
+        tree: Tree,
+        clock: Clock,
+        optimum: float,
+        history: History | None,
+        iterates: Iterates | None,
+        earlier: dict[str, float],
+        told: Callable[[Row, int], None],
+    ) -> None:
+        """Write to `history` and `iterates` on root; `earlier` holds the timings of the run before a resume."""
+        self.config, self.algorithm, self.problem, self.tree = config, algorithm, problem, tree
+        self.clock, self.optimum = clock, optimum
+        self.history, self.iterates = history, iterates
+        self.earlier, self.told = earlier, told
+        self.row: Row = {}
+        self.timings: Row = {}
+        self.average: Array = np.empty(0)
+        self._measure = metrics.Consensus(tree)
+        self._consensus, self._measured = 0.0, 0
+        self._written = -math.inf
+        self._wait = 0.0
+        self._sent = (0, 0)
+
+    def wants_consensus(self, rounds: int) -> bool:
+        """Return whether this round is recorded."""
+        return rounds % self.config.output.record_every == 0
+
+    def before(self, state: Any, rounds: int) -> None:
+        """Measure the drift just before the averaging."""
+        waits, wire = list(self.tree.waits), (self.tree.wire.messages, self.tree.wire.bytes)
+        self._consensus, self._measured = self._measure(self.tree, state.x), rounds
+        self.tree.waits = waits
+        self.tree.wire.messages, self.tree.wire.bytes = wire
+
+    def start(self, state: Any, rounds: int) -> None:
+        """Record the start of a new run."""
+        self.record(state, rounds)
+
+    def after(self, state: Any, rounds: int, last: bool) -> str:
+        """Record the round where it is due."""
+        if not last and rounds % self.config.output.record_every:
+            return ""
+        self.record(state, rounds)
+        return self.reason()
+
+    def record(self, state: Any, rounds: int) -> None:
+        """Evaluate, and add a row; collective."""
+        waits, self.tree.waits = self.tree.waits, []
+        self._wait += waiting(self.tree.comm, waits)
+        self.clock.seconds["wait"] = self._wait
+        sent = (self.tree.wire.messages, self.tree.wire.bytes)
+        consensus = self._consensus if self._measured == rounds else math.nan
+        with self.clock("evaluate"):
+            self.row, self.average = metrics.row(
+                self.algorithm, self.problem, self.tree, state, rounds, self.optimum, consensus
+            )
+        self.tree.waits = []
+        self.tree.wire.messages, self.tree.wire.bytes = sent
+        objective = float(self.row["objective"])
+        if not math.isfinite(objective):
+            raise DivergedError(
+                f"the objective is {objective} at round {rounds} (step {self.row['step']}): "
+                "take a smaller algorithm.step_size; the last checkpoint before it is kept"
+            )
+        self.timings = self._timings(sent)
+        if self.history is not None:
+            self.history.append(self.row, self.timings)
+        if self.iterates is not None:
+            self.iterates.append(rounds, self.average)
+        self.told(self.row, rounds)
+        if self.history is not None and time.monotonic() - self._written > WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring history and iterates to the disk (root)."""
+        if self.history is not None and self.history.path.name:
+            with self.clock("output"):
+                self.history.write()
+                if self.iterates is not None:
+                    self.iterates.sync()
+            self._written = time.monotonic()
+
+    def reason(self) -> str:
+        """Return which criterion of `[stop]` holds now, or an empty string; the same on all ranks."""
+        stop = self.config.stop
+        gaps = [float(value) for name, value in self.row.items() if name.startswith("suboptimality")]
+        if stop.suboptimality is not None and gaps and min(gaps) <= stop.suboptimality:
+            return f"suboptimality {min(gaps):.3g} is at most stop.suboptimality = {stop.suboptimality:g}"
+        norm = float(self.row["gradient_norm"])
+        if stop.gradient_norm is not None and norm <= stop.gradient_norm:
+            return f"gradient norm {norm:.3g} is at most stop.gradient_norm = {stop.gradient_norm:g}"
+        return ""
+
+    def _timings(self, sent: tuple[int, int]) -> Row:
+        comm = self.tree.comm
+        found: Row = {"ranks": self.tree.size, "threads": self.tree.threads.count}
+        for name, values in spread(comm, self.clock).items():
+            for kind, value in zip(("min", "mean", "max"), values, strict=True):
+                found[f"{name}_{kind}"] = float(value) + self.earlier.get(f"{name}_{kind}", 0.0)
+        totals = np.array(sent, np.int64)
+        if comm is not None:
+            from mpi4py import MPI
+
+            comm.Allreduce(MPI.IN_PLACE, totals, MPI.SUM)
+        found["messages"] = int(totals[0] + self.earlier.get("messages", 0))
+        found["wire_bytes"] = int(totals[1] + self.earlier.get("wire_bytes", 0))
+        return found
+
+
+class Checkpointer(Observer):
+    """Writes the state at round 0, every `checkpoint_every` rounds, and at the last or stopped one."""
+
+    def __init__(self, config: Config, algorithm: Algorithm, tree: Tree, clock: Clock, run: RunDir | None, recorder: Recorder) -> None:
+        """Write into `run` on root; the history of a round comes before its checkpoint."""
+        self.config, self.algorithm, self.tree, self.clock = config, algorithm, tree, clock
+        self.run, self.recorder = run, recorder
+        self.written = -1
+
+    def after(self, state: Any, rounds: int, last: bool) -> str:
+        """Write the checkpoint where it is due."""
+        if last or rounds % self.config.output.checkpoint_every == 0:
+            self.write(state, rounds)
+        return ""
+
+    def write(self, state: Any, rounds: int) -> None:
+        """Write the checkpoint of `rounds`; collective."""
+        average = np.ascontiguousarray(self.tree.average(state.x), np.float64).copy()
+        failed: Exception | None = None
+        try:
+            self.recorder.flush()
+        except DataError as error:
+            failed = error
+        if failed is not None or self.tree.comm is not None:
+            verdict(self.tree, failed)
+        with self.clock("output"):
+            folder = self.run.checkpoints if self.run is not None else ""
+            checkpoint.write(
+                self.tree.comm,
+                folder,
+                rounds,
+                average,
+                fields(self.algorithm, self.tree, state, rounds),
+                self.counters(rounds),
+                self.tree.workers,
+                self.tree.first,
+                self.config.output.keep,
+            )
+        self.written = rounds
+
+    def counters(self, rounds: int) -> dict[str, int | float | str]:
+        """Return what is not an array: the ledger."""
+        found: dict[str, int | float | str] = {"step": self.algorithm.steps(rounds)}
+        for number, ledger in enumerate(self.tree.ledger, 1):
+            found[f"level{number}_averagings"] = ledger.averagings
+            found[f"level{number}_vectors"] = ledger.vectors
+            found[f"level{number}_bytes"] = ledger.bytes
+        return found
+
+    def restore(self, counters: dict[str, int | float | str]) -> None:
+        """Take the ledger from a checkpoint's counters."""
+        for number, ledger in enumerate(self.tree.ledger, 1):
+            ledger.averagings = int(counters[f"level{number}_averagings"])
+            ledger.vectors = int(counters[f"level{number}_vectors"])
+            ledger.bytes = int(counters[f"level{number}_bytes"])
+
+
+def verdict(tree: Tree, error: Exception | None) -> None:
+    """Raise root's error on all ranks; collective."""
+    from mpilocal.errors import agree
+
+    if tree.comm is None:
+        if error is not None:
+            raise error
+        return
+    agree(tree.comm, error)
+
+
+def fields(algorithm: Algorithm, tree: Tree, state: Any, rounds: int) -> list[checkpoint.Field]:
+    """Return the arrays of a state as a checkpoint keeps them; equal iterates are kept once, as the row of one worker."""
+    found = []
+    for name, array in zip(state._fields, state, strict=True):
+        if not isinstance(array, np.ndarray) or array.size == 0:
+            continue
+        if name == "x" and (rounds == 0 or tree.meets(rounds - 1)):
+            found.append(checkpoint.Field("x", np.ascontiguousarray(array[0]), True))
+        else:
+            found.append(checkpoint.Field(name, np.ascontiguousarray(array), name in algorithm.common))
+    return found
+
+
+def restore(state: Any, arrays: dict[str, Array], path: object) -> None:
+    """Write a checkpoint's arrays into a fresh state.
+
+    Raises:
+        CheckpointError: the method's state has other fields.
+    """
+    from mpilocal.errors import CheckpointError
+
+    for name, array in zip(state._fields, state, strict=True):
+        if not isinstance(array, np.ndarray) or array.size == 0:
+            continue
+        if name not in arrays or (arrays[name].shape != array.shape and arrays[name].shape != array.shape[1:]):
+            raise CheckpointError(f"{path} does not hold {name} as this method keeps it: resume with the version that wrote it")
+        array[:] = arrays[name]

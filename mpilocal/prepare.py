@@ -1,0 +1,252 @@
+"""From a config to what runs: rows on their workers, the problem, the tree, the schedule and the method."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mpilocal import algorithms, custom
+from mpilocal.affinity import default_threads
+from mpilocal.algorithms.base import Algorithm, Setting
+from mpilocal.config import Config, kinds
+from mpilocal.data import labels as labelling
+from mpilocal.data.deal import deal
+from mpilocal.data.partition import plan
+from mpilocal.data.read import read_part
+from mpilocal.data.rows import Part, Rows, block
+from mpilocal.data.share import share
+from mpilocal.errors import ConfigError, DataError, agreed
+from mpilocal.kernels.scalar import Loss
+from mpilocal.kernels.shard import Dense, Sparse
+from mpilocal.problem import Blocks, Problem, Shard, row_weights
+from mpilocal.schedules import Facts, Schedule
+from mpilocal.threads import Threads
+from mpilocal.tree import Tree
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
+LOSSES = {
+    "logistic": Loss.LOGISTIC,
+    "squared": Loss.SQUARED,
+    "squared-hinge": Loss.SQUARED_HINGE,
+    "smooth-hinge": Loss.SMOOTH_HINGE,
+    "exponential": Loss.EXPONENTIAL,
+    "softmax": Loss.SOFTMAX,
+    "quadratic": Loss.LINEAR,
+}
+MARGIN = (Loss.LOGISTIC, Loss.SQUARED_HINGE, Loss.SMOOTH_HINGE, Loss.EXPONENTIAL)
+
+
+class Prepared(NamedTuple):
+    """Everything that a loop needs."""
+
+    config: Config  # with "ranks" and the like resolved
+    problem: Problem
+    tree: Tree
+    schedule: Schedule
+    algorithm: Algorithm
+    facts: dict[str, Any]  # what was resolved, for config.toml
+    window: Any  # the shared rows, to be freed, or None
+
+    def close(self) -> None:
+        """Free the shared window and end the threads; collective."""
+        if self.window is not None:
+            self.window.free()
+        self.problem.threads.close()
+
+
+def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
+    """Read, deal and plan; collective.
+
+    Raises:
+        ConfigError, DataError: on all ranks alike.
+    """
+    with agreed(comm):
+        config = resolve_workers(config, comm)
+        loss, outputs_of = custom.loss_of(config.problem.loss, LOSSES, folder)
+    dtype = np.dtype(config.run.dtype)
+    part = read_part(comm, config.data, folder, dtype)
+    if part.total == 0:
+        raise DataError(f"data.source = {config.data.source} holds no rows")
+    targets, mapping = targets_of(comm, part.rows.labels, loss)
+    outputs = outputs_of(mapping)
+    part = part._replace(rows=part.rows._replace(labels=targets))
+    threads = Threads(config.run.threads or default_threads(comm))
+    count = config.workers.count
+    assert isinstance(count, int)
+    first, last = block(count, comm.size, comm.rank)
+    chosen = plan(comm, part, config.data.partition, count, config.run.seed, folder)
+    window = None
+    if is_shared(config):
+        window = share(comm, part)
+        rows = window.rows
+        begin = np.zeros(last - first, np.int64)
+        shard = shard_of(rows, begin, begin + part.total, part, loss, dtype)
+        ends = np.array([block(part.total, count, m) for m in range(first, last)], np.int64).reshape(-1, 2)
+        evaluated = shard._replace(begin=ends[:, 0].copy(), end=ends[:, 1].copy())
+        weights = np.full(count, 1.0 / count)
+        per_row = np.full(count, 1.0 / part.total)
+    else:
+        rows, offsets, _ = deal(comm, part, chosen, count)
+        shard = evaluated = shard_of(rows, offsets[:-1], offsets[1:], part, loss, dtype)
+        weights, per_row = row_weights(chosen.counts, config.workers.weights)
+    problem = Problem(
+        name=config.problem.loss,
+        loss=loss,
+        l2=1.0 / part.total if config.problem.l2 == "1/n" else float(config.problem.l2),
+        outputs=outputs,
+        intercept=config.problem.intercept,
+        features=part.rows.features,
+        rows=part.total,
+        shard=shard,
+        evaluated=evaluated,
+        row_weights=per_row[first:last],
+        kernels=custom.kernels_of(config.problem.loss, part.rows.sparse, folder, comm),
+        dtype=dtype,
+        threads=threads,
+        comm=comm,
+        labels=mapping,
+        test=read_test(comm, config, folder, part, mapping, loss),
+    )
+    tree = Tree(
+        comm,
+        weights,
+        count,
+        threads,
+        period=config.levels[0].period if config.levels else 1,
+        exact=config.run.reduction == "exact",
+    )
+    schedule = make_schedule(config, problem)
+    with agreed(comm):
+        setting = Setting(config.algorithm, problem, tree, schedule, config.run.seed)
+        algorithm = algorithms.build(setting, folder)
+    facts = {
+        "rows": part.total,
+        "features": part.rows.features,
+        "dim": problem.dim,
+        "sparse": part.rows.sparse,
+        "digest": part.digest,
+        "l2": problem.l2,
+    }
+    if mapping:
+        facts["labels"] = {f"{key:g}": value for key, value in mapping.items()}
+    return Prepared(config, problem, tree, schedule, algorithm, facts, window)
+
+
+def targets_of(comm: Intracomm, labels: NDArray[np.float64], loss: Loss) -> tuple[NDArray[np.float64], dict[float, int]]:
+    """Return the labels as the loss wants them, and the mapping: ±1, class numbers, or unchanged; collective."""
+    if loss in MARGIN:
+        targets, found = labelling.binary(comm, labels)
+        return targets, {found["-1"]: -1, found["+1"]: 1}
+    if loss == Loss.SOFTMAX:
+        targets, values = labelling.classes(comm, labels)
+        return targets, {float(value): number for number, value in enumerate(values)}
+    return labels, {}
+
+
+def resolve_workers(config: Config, comm: Intracomm) -> Config:
+    """Resolve count = "ranks", and refuse more ranks than workers."""
+    count = config.workers.count
+    if count == "ranks":
+        workers = msgspec.structs.replace(config.workers, count=comm.size)
+        return msgspec.structs.replace(config, workers=workers)
+    if comm.size > count:
+        raise ConfigError(
+            f"workers.count = {count} is less than the {comm.size} ranks, which would leave ranks idle: "
+            f"launch at most {count} ranks, or set workers.count to at least {comm.size}"
+        )
+    return config
+
+
+def is_shared(config: Config) -> bool:
+    """Return whether every worker samples from all rows."""
+    partition = config.data.partition
+    return (partition if isinstance(partition, str) else partition.get("kind")) == "shared"
+
+
+def shard_of(
+    rows: Rows, begin: NDArray[np.int64], end: NDArray[np.int64], part: Part, loss: Loss, dtype: np.dtype[Any]
+) -> Shard:
+    """Return what kernels read of this rank's rows; worker m's are begin[m] ≤ i < end[m]."""
+    y = np.ascontiguousarray(rows.labels, dtype)
+    begin, end = np.ascontiguousarray(begin, np.int64), np.ascontiguousarray(end, np.int64)
+    curvature = part.extra.get("curvature") if loss == Loss.LINEAR else None
+    if loss == Loss.LINEAR and (curvature is None or rows.sparse):
+        raise DataError(
+            'problem.loss = "quadratic" needs dense rows with the array /extra/curvature: '
+            'use data.source = "synthetic:quadratic", or a file that holds it'
+        )
+    if rows.dense is not None:
+        ridge = np.zeros(0, dtype) if curvature is None else curvature.astype(dtype)
+        return Dense(np.ascontiguousarray(rows.dense, dtype), y, begin, end, ridge)
+    assert rows.values is not None and rows.indices is not None and rows.indptr is not None
+    return Sparse(
+        np.ascontiguousarray(rows.values, dtype),
+        np.ascontiguousarray(rows.indices, np.int32),
+        np.ascontiguousarray(rows.indptr, np.int64),
+        y,
+        begin,
+        end,
+        rows.features,
+    )
+
+
+def read_test(
+    comm: Intracomm, config: Config, folder: Path, part: Part, mapping: dict[float, int], loss: Loss
+) -> Blocks | None:
+    """Return the held-out rows, dealt out in blocks for evaluation, or None; collective."""
+    if config.data.test is None:
+        return None
+    options = {} if ":" in config.data.test else config.data.options
+    data = msgspec.structs.replace(config.data, source=config.data.test, features=part.rows.features, options=options)
+    held = read_part(comm, data, folder, np.dtype(config.run.dtype))
+    with agreed(comm):
+        if held.rows.features != part.rows.features:
+            raise DataError(
+                f"data.test = {config.data.test} has {held.rows.features} features and the training rows "
+                f"{part.rows.features}: they must agree (data.features sets it)"
+            )
+        targets = mapped(held.rows.labels, mapping, config.data.test)
+    held = held._replace(rows=held.rows._replace(labels=targets))
+    count = config.workers.count
+    assert isinstance(count, int)
+    rows, offsets, _ = deal(comm, held, plan(comm, held, "shared", count, 0, folder), count)
+    shard = shard_of(rows, offsets[:-1], offsets[1:], part, loss, np.dtype(config.run.dtype))
+    weights = np.full(len(offsets) - 1, 1.0 / held.total)
+    return Blocks(shard, weights, comm if comm.size > 1 else None)
+
+
+def mapped(labels: NDArray[np.float64], mapping: dict[float, int], source: str) -> NDArray[np.float64]:
+    """Return held-out labels mapped as the training rows' were."""
+    if not mapping:
+        return labels
+    known = np.array(sorted(mapping))
+    place = np.minimum(np.searchsorted(known, labels), len(known) - 1)
+    wrong = known[place] != labels
+    if wrong.any():
+        raise DataError(f"data.test = {source} holds the label {labels[wrong][0]:g}, which no training row has")
+    return np.array([mapping[label] for label in known], np.float64)[place]
+
+
+def make_schedule(config: Config, problem: Problem) -> Schedule:
+    """Return the schedule; L is estimated from the data only where it is asked for."""
+    options = config.algorithm
+    step_size = kinds.parse_step_size(options.step_size)
+    wants = isinstance(step_size, kinds.InverseTime) and "auto" in (step_size.scale, step_size.shift)
+    ridge = getattr(problem.shard, "ridge", np.empty(0))
+    convexity = problem.l2 + (float(ridge.min()) if len(ridge) else 0.0)
+    facts = Facts(problem.rows, problem.smoothness() if wants and convexity > 0 else math.nan, convexity)
+    return Schedule(
+        kinds.parse_local_steps(options.local_steps),
+        step_size,
+        kinds.parse_iterate_average(options.iterate_average),
+        options.rounds,
+        facts,
+        np.dtype(config.run.dtype),
+    )

@@ -1,0 +1,233 @@
+"""The objective F(x) = Σ p_m f_m(x), its rows on this rank, and the compiled kernels that work on them."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpilocal.exact import StreamSum, relative
+from mpilocal.kernels.cpu import vector
+from mpilocal.kernels.scalar import Loss
+from mpilocal.kernels.shard import Dense, Draws, Sparse
+from mpilocal.threads import Threads
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
+Array = NDArray[np.floating]
+Shard = Dense | Sparse
+
+CHUNK = 4096  # rows that are summed in floating point, in their order; only exact sums go beyond
+
+# sup ℓ'' of each loss: the objective is smooth with L = sup ℓ'' · λ_max(Σ p_m A_mᵀA_m / N_m) + l2.
+CURVATURE = {
+    Loss.LOGISTIC: 0.25,
+    Loss.SQUARED: 1.0,
+    Loss.SQUARED_HINGE: 2.0,
+    Loss.SMOOTH_HINGE: 1.0,
+    Loss.SOFTMAX: 0.5,
+}
+
+
+class Value(NamedTuple):
+    """F and what comes with it at one point."""
+
+    objective: float
+    gradient: NDArray[np.float64]  # (dim,)
+    gradient_norm: float
+    accuracy: float  # share of rows predicted right; nan where the loss does not classify
+
+
+class Blocks:
+    """Consecutive rows of each worker here, in pieces of at most `CHUNK`: what is summed in floating point."""
+
+    def __init__(self, shard: Shard, weights: Array, comm: Intracomm | None) -> None:
+        """Cut the workers' rows; `weights` (workers here,) multiply each row's loss."""
+        begin, end, scale = [], [], []
+        for m in range(len(weights)):
+            first, last = int(shard.begin[m]), int(shard.end[m])
+            for at in range(first, last, CHUNK):
+                begin.append(at)
+                end.append(min(at + CHUNK, last))
+                scale.append(weights[m])
+        self.shard = shard._replace(begin=np.array(begin, np.int64), end=np.array(end, np.int64))
+        self.count = len(begin)
+        counts = comm.allgather((self.count, max(scale, default=0.0))) if comm is not None else [(self.count, max(scale))]
+        self.total = sum(count for count, _ in counts)
+        largest = max(weight for _, weight in counts)
+        self.scale = np.array(scale, np.float64) / largest
+        self.divisor = 1 / largest
+
+
+class Problem:
+    """What a method works on.
+
+    Attributes:
+        name, loss: the loss by name and for the kernels.
+        l2: λ. outputs: blocks of the iterate, 1 or the classes. features, dim: of a row, of the iterate.
+        rows: n on all ranks. shard: this rank's rows and its workers' ranges. draws: how workers sample.
+        kernels: the module of compiled kernels for this storage. optimum: known F* of a synthetic problem, or nan.
+        labels: how labels were mapped, to be shown. sampled_rows: Σ_m N_m, the rows of all workers together.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        loss: Loss,
+        l2: float,
+        outputs: int,
+        intercept: bool,
+        features: int,
+        rows: int,
+        shard: Shard,
+        evaluated: Shard,
+        row_weights: Array,
+        kernels: ModuleType,
+        dtype: np.dtype[Any],
+        threads: Threads,
+        comm: Intracomm | None,
+        labels: dict[str, Any],
+        test: Blocks | None = None,
+    ) -> None:
+        """Take this rank's rows; `row_weights` (workers here,) is p_m/N_m, of the ranges in `evaluated`."""
+        self.name, self.loss, self.l2 = name, loss, l2
+        self.outputs, self.intercept, self.features = outputs, intercept, features
+        self.dim = outputs * (features + intercept)
+        self.rows, self.shard, self.labels = rows, shard, labels
+        self.kernels, self.dtype, self.threads = kernels, dtype, threads
+        self.comm = comm if comm is not None and comm.size > 1 else None
+        self.blocks = Blocks(evaluated, row_weights, self.comm)
+        self.test = test
+        self._sum = StreamSum(self.dim + 2, max(self.blocks.total, test.total if test else 1), threads)
+        share = max(1, min(64, (1 << 25) // (8 * self.dim)))
+        self._piece = min(max(self.blocks.count, test.count if test else 1), share * threads.count)
+        self._out = np.empty((self._piece, self.dim), dtype)
+        self._values = np.empty((self._piece, 2))
+        self._slopes = [(np.empty(max(8, 2 * outputs), dtype),) for _ in range(threads.count)]
+        self.penalised = np.ones((outputs, features + intercept), bool)
+        self.penalised[:, features:] = False
+        self.penalised = self.penalised.ravel()
+        self._smoothness: float | None = None
+        mine = int(np.sum(shard.end - shard.begin))
+        self.sampled_rows = self.comm.allreduce(mine) if self.comm is not None else mine
+
+    def work(self, batch: int, averages: int) -> list[tuple[Array, NDArray[np.int64], Array]]:
+        """Return the scratch of `sgd` for each thread: slopes, picks, gradient."""
+        size = max(batch, 1)
+        wide = max(self.dim, 2 * averages)
+        return [
+            (np.empty(max(8, size * self.outputs), self.dtype), np.empty(size, np.int64), np.empty((2, wide), self.dtype))
+            for _ in range(self.threads.count)
+        ]
+
+    def evaluate(self, x: Array) -> Value:
+        """Return F and its gradient at x (dim,); collective; the same bits on any number of ranks."""
+        blocks = self.blocks
+        total = np.zeros(self.dim + 2)
+        self._accumulate(blocks, self.kernels.evaluate, (self._typed(x),), True)
+        self._sum.reduce(self.comm, blocks.divisor, total)
+        ridge = np.where(self.penalised, self.l2, 0.0)
+        point = np.asarray(x, np.float64)
+        if self._ridge is not None:
+            ridge += self._ridge
+        objective = total[-2] + 0.5 * float(vector.dot(ridge * point, point))
+        gradient = total[:-2] + ridge * point
+        norm = math.sqrt(float(vector.dot(gradient, gradient)))
+        classifies = self.loss not in (Loss.SQUARED, Loss.LINEAR)
+        return Value(float(objective), gradient, norm, float(total[-1]) if classifies else math.nan)
+
+    def evaluate_test(self, x: Array) -> tuple[float, float]:
+        """Return mean loss (without l2) and accuracy at x on the held-out rows; collective."""
+        if self.test is None:
+            return math.nan, math.nan
+        total = np.zeros(self.dim + 2)
+        self._accumulate(self.test, self.kernels.evaluate, (self._typed(x),), True)
+        self._sum.reduce(self.comm, self.test.divisor, total)
+        return float(total[-2]), float(total[-1]) if self.loss not in (Loss.SQUARED, Loss.LINEAR) else math.nan
+
+    def hessian_product(self, x: Array, v: Array, loss: Loss | None = None) -> NDArray[np.float64]:
+        """Return ∇²F(x) v, (dim,); collective. `loss` takes the place of the problem's own."""
+        total = np.zeros(self.dim + 2)
+        self._accumulate(self.blocks, self.kernels.hessian, (self._typed(x), self._typed(v)), False, loss)
+        self._sum.reduce(self.comm, self.blocks.divisor, total)
+        ridge = np.where(self.penalised, self.l2, 0.0)
+        if self._ridge is not None:
+            ridge += self._ridge
+        return np.asarray(total[:-2] + ridge * v)
+
+    def smoothness(self) -> float:
+        """Return an upper estimate of L, by the power method on Σ p_m A_mᵀA_m/N_m; nan where the loss has none; collective."""
+        if self._smoothness is None:
+            self._smoothness = self._estimate_smoothness()
+        return self._smoothness
+
+    def _estimate_smoothness(self) -> float:
+        if self._ridge is not None:
+            return float(self._ridge.max()) + self.l2
+        if self.loss not in CURVATURE:
+            return math.nan
+        width = self.features + self.intercept
+        v = np.zeros(self.dim)
+        v[:width] = np.random.default_rng(0).standard_normal(width)
+        top = 0.0
+        for _ in range(200):
+            v /= math.sqrt(float(vector.dot(v, v)))
+            image = self._second_moment(v, width)
+            before, top = top, math.sqrt(float(vector.dot(image, image)))
+            if top == 0 or abs(top - before) <= 1e-4 * top:
+                break
+            v = image
+        return CURVATURE[self.loss] * top * 1.01 + self.l2
+
+    def _second_moment(self, v: Array, width: int) -> NDArray[np.float64]:
+        """Return Σ p_m A_mᵀA_m v / N_m for v that lives in the first block."""
+        if self.loss == Loss.SOFTMAX:
+            # At x = 0 the softmax Hessian on (v, 0, …) is (1/C)(1 − 1/C) AᵀA v in the first block.
+            image = self.hessian_product(np.zeros(self.dim), v) - np.where(self.penalised, self.l2, 0.0) * v
+            image[width:] = 0
+            return image * self.outputs**2 / (self.outputs - 1)
+        return self.hessian_product(np.zeros(self.dim), v, Loss.SQUARED) - np.where(self.penalised, self.l2, 0.0) * v
+
+    @property
+    def _ridge(self) -> NDArray[np.float64] | None:
+        """The quadratic's own curvature, (dim,), or None."""
+        ridge = self.shard.ridge if isinstance(self.shard, Dense) else np.empty(0)
+        return np.asarray(ridge, np.float64) if len(ridge) else None
+
+    def _typed(self, x: Array) -> Array:
+        return np.ascontiguousarray(x, self.dtype).reshape(1, -1)
+
+    def _accumulate(
+        self, blocks: Blocks, kernel: Any, points: tuple[Array, ...], values: bool, loss: Loss | None = None
+    ) -> None:
+        """Add every block's (Σ gradient, Σ loss, rows right) to the exact sum, a few blocks at a time."""
+        loss = self.loss if loss is None else loss
+        row = np.zeros((self._piece, self.dim + 2))
+        for at in range(0, blocks.count, self._piece):
+            count = min(self._piece, blocks.count - at)
+            shard = blocks.shard._replace(
+                begin=blocks.shard.begin[at : at + count], end=blocks.shard.end[at : at + count]
+            )
+            targets = (self._out, self._values) if values else (self._out,)
+            args = (*targets, *points, shard, int(loss), self.outputs)
+            self.threads.run(kernel, count, args, self._slopes)
+            row[:count, :-2] = self._out[:count]
+            row[:count, -2:] = self._values[:count] if values else 0.0
+            self._sum.add(row[:count], blocks.scale[at : at + count])
+
+
+def row_weights(counts: NDArray[np.int64], weights: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return p_m (workers,) and p_m/N_m for workers of `counts` rows; weights is "samples" or "uniform"."""
+    if weights == "uniform":
+        p = np.full(len(counts), 1.0 / len(counts))
+        return p, p / counts
+    total = int(counts.sum())
+    return counts / total, np.full(len(counts), 1.0 / total)
+
+
+__all__ = ["Blocks", "Draws", "Problem", "Shard", "Value", "relative", "row_weights"]

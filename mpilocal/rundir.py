@@ -1,0 +1,258 @@
+"""A run's folder on root: its lock, its config.toml with the history of who ran it, and its status.
+
+Readers need neither the lock nor MPI, and may come while the run lives.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+from mpilocal import atomic, checkpoint, provenance, record
+from mpilocal.config import toml
+from mpilocal.config.structs import Config
+from mpilocal.errors import ConfigError, DataError, LaunchError, MpilocalError
+
+Status = Literal["running", "done", "stopped", "diverged", "failed", "interrupted"]
+
+_CONFIG = "config.toml"
+_LOCK = "lock"
+_TRIES = 5  # at the lock, 50 ms apart: a reader that asks for the status holds it for an instant
+
+
+class Recorded(NamedTuple):
+    """What a run's config.toml says."""
+
+    config: Config
+    resolved: dict[str, Any]
+    history: list[dict[str, Any]]  # one entry per run or resume, oldest first
+
+
+class RunDir:
+    """A run's folder, held by this process until `close` or its death."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+        self._recorded: Recorded | None = None
+        atomic.sweep(path)
+        atomic.sweep(self.checkpoints)
+
+    @property
+    def history(self) -> Path:
+        """The path of history.h5."""
+        return self.path / "history.h5"
+
+    @property
+    def iterates(self) -> Path:
+        """The path of iterates.h5."""
+        return self.path / "iterates.h5"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @classmethod
+    def create(cls, path: str | Path) -> RunDir:
+        """Make the folder, if need be, and hold it for a new run.
+
+        Raises:
+            ConfigError: it holds a run already, or is not a folder.
+            LaunchError: another process holds it.
+            DataError: it cannot be made.
+        """
+        path = Path(path).absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(f"{path} is not a folder: name another one with -o") from error
+        except OSError as error:
+            raise DataError(f"cannot make the folder {path}: {error.strerror}; name another one with -o") from error
+        lock = _hold(path)
+        if holds_run(path):
+            os.close(lock)
+            raise ConfigError(
+                f"{path} holds a run: continue it with `mpilocal resume` or `run --or-resume`, or name another with -o"
+            )
+        return cls(path, lock)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDir:
+        """Hold the folder of an earlier run, to resume it.
+
+        Raises:
+            DataError: there is no run.
+            LaunchError: another process holds it.
+        """
+        path = Path(path).absolute()
+        _require(path)
+        return cls(path, _hold(path))
+
+    @property
+    def unbegun(self) -> bool:
+        """Whether there is nothing to resume and nothing to lose: the run ended before its first checkpoint."""
+        if checkpoint.listed(self.checkpoints):
+            return False
+        return not self.history.exists() or int(record.read_history(self.history)["round"].max(initial=0)) == 0
+
+    def write_config(self, config: Config, resolved: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
+        """Write config.toml with `[resolved]` and the history of earlier entries followed by `entry`.
+
+        See `provenance.entry`; an earlier entry that never ended was interrupted.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        earlier = read_run(self.path).history if holds_run(self.path) else []
+        ended = [one if one.get("status") else {**one, "status": "interrupted"} for one in earlier]
+        self._recorded = Recorded(config, dict(resolved), [*ended, dict(entry)])
+        self._save()
+
+    def finish(self, status: Status, round: int, message: str = "") -> None:
+        """Say in the last entry of the history how the run ended, and at which round."""
+        if self._recorded is None:
+            raise RuntimeError("finish comes after write_config")
+        self._recorded.history[-1].update(ended=provenance.now(), status=status, round=round, message=message)
+        self._save()
+
+    def _save(self) -> None:
+        assert self._recorded is not None
+        config, resolved, history = self._recorded
+        text = toml.dump(config, {"resolved": resolved, "history": history})
+        atomic.write(self.path / _CONFIG, lambda path: path.write_bytes(text.encode(errors="replace")))
+
+    def close(self) -> None:
+        """Let the folder go."""
+        if self._lock >= 0:
+            os.close(self._lock)  # and with it the lock
+            self._lock = -1
+
+    def __enter__(self) -> RunDir:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def holds_run(path: str | Path) -> bool:
+    """Return whether a folder holds a run: a config.toml, a history or a checkpoint."""
+    path = Path(path)
+    return any((path / name).exists() for name in (_CONFIG, "history.h5")) or any(path.glob("checkpoints/round-*.h5"))
+
+
+def read_run(path: str | Path) -> Recorded:
+    """Return a run's config, what it was resolved to, and its history; also while the run lives.
+
+    Raises:
+        DataError: there is no run, or its config.toml cannot be read.
+    """
+    _require(Path(path))
+    file = Path(path) / _CONFIG
+    try:
+        table = toml.read(file)
+        return Recorded(
+            toml.convert({key: value for key, value in table.items() if key not in toml.RECORDED}),
+            dict(table.get("resolved", {})),
+            [dict(one) for one in table.get("history", [])],
+        )
+    except (MpilocalError, TypeError, ValueError) as error:
+        raise DataError(f"the run {path} has no usable {_CONFIG} ({error}): restore the file") from error
+
+
+def status(path: str | Path) -> Status:
+    """Return how a run stands: running while a process holds its folder, else how its last entry ended.
+
+    Raises:
+        DataError: there is no run.
+    """
+    path = Path(path)
+    if _held(path / _LOCK):
+        return "running"
+    history = read_run(path).history
+    said: Status = history[-1].get("status", "interrupted") if history else "interrupted"
+    return said
+
+
+def _require(path: Path) -> None:
+    if not holds_run(path):
+        raise DataError(
+            f"there is no run in {path}: name the folder of one, or start one with `mpilocal run -o {path}`"
+        )
+
+
+def _hold(path: Path) -> int:
+    """Return the descriptor of the lock; where the file system has none, warn and go by what the file says."""
+    file = path / _LOCK
+    try:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise atomic.unwritable(file, error) from error
+    try:
+        for _ in range(_TRIES):
+            busy = _busy(lock, fcntl.LOCK_EX)
+            if not busy:
+                break
+            time.sleep(0.05)
+        who = os.pread(lock, 1000, 0).decode(errors="replace").strip()
+        if busy is None:
+            warnings.warn(f"{path} is on a file system without locks: let no two jobs write there", stacklevel=3)
+        if busy or (busy is None and _alive(who)):
+            raise LaunchError(
+                f"{path} is in use by {who or 'another process'}: wait for it, end it, or name another with -o"
+            )
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()} since {provenance.now()}\n".encode(), 0)
+    except OSError as error:
+        os.close(lock)
+        raise atomic.unwritable(file, error) from error
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _busy(lock: int, kind: int) -> bool | None:
+    """Try to lock; return whether another process has the lock, None where the file system knows no locks."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    return False
+
+
+def _alive(who: str) -> bool:
+    """Return whether the process that the lock file names lives on this host."""
+    said = re.match(r"pid (\d+) on (\S+) ", who)
+    if said is None or said[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(said[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _held(file: Path) -> bool:
+    try:
+        lock = os.open(file, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        busy = _busy(lock, fcntl.LOCK_SH)
+        return _alive(os.pread(lock, 1000, 0).decode(errors="replace")) if busy is None else busy
+    finally:
+        os.close(lock)

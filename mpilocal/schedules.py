@@ -1,0 +1,157 @@
+"""What changes with the round or the step: local steps, step sizes, weights of the iterate averages.
+
+t counts the local steps that a worker has completed; everything is a function of t or of the round, so that
+a resumed run needs no state for it. Only + − × ÷ √ are used: the same bits everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mpilocal.config import kinds
+from mpilocal.errors import ConfigError
+
+Floats = NDArray[np.float64]
+
+
+class Facts(NamedTuple):
+    """What a schedule may need to know of the problem."""
+
+    rows: int
+    smoothness: float  # L, or nan
+    convexity: float  # µ, or 0
+
+
+def boundaries(kind: kinds.LocalSteps, rounds: int) -> NDArray[np.int64]:
+    """Return the step at which each round begins, and the last one's end: (rounds + 1,), from 0."""
+    if isinstance(kind, kinds.FixedSteps):
+        return np.arange(rounds + 1, dtype=np.int64) * kind.steps
+    j = np.arange(rounds + 1, dtype=np.int64)
+    if isinstance(kind, kinds.PostLocal):
+        return np.minimum(j, kind.until) + np.maximum(j - kind.until, 0) * kind.steps
+    # t_j = max(t_{j−1} + 1, ⌊c j²⌋): a round has at least one step.
+    ends = np.floor(kind.scale * j.astype(np.float64) ** 2).astype(np.int64)
+    return np.maximum.accumulate(ends - j) + j
+
+
+def step_sizes(kind: kinds.StepSize, t: Floats, facts: Facts, local_steps: int) -> Floats:
+    """Return η_t for the steps t."""
+    if isinstance(kind, kinds.Constant):
+        eta = np.full(len(t), kind.value)
+    elif isinstance(kind, kinds.InverseTime):
+        scale, shift = inverse_time(kind, facts, local_steps)
+        eta = scale / (shift + t)
+    elif isinstance(kind, kinds.InverseSqrt):
+        eta = kind.scale / np.sqrt(kind.shift + t)
+    elif isinstance(kind, kinds.Stich):
+        eta = np.full(len(t), 32 * kind.c) if kind.constant else np.minimum(32.0, kind.c * facts.rows / (t + 1))
+    else:
+        eta = np.asarray(kind.values)[np.searchsorted(kind.steps, t, side="right")]
+    if kind.warmup:
+        eta = eta * np.minimum(1.0, (t + 1) / kind.warmup)
+    return np.asarray(eta, np.float64)
+
+
+def inverse_time(kind: kinds.InverseTime, facts: Facts, local_steps: int) -> tuple[float, float]:
+    """Return (scale, shift); "auto" is 4/µ and a = max{16 κ, H} (Stich 2019, Theorem 2.2)."""
+    scale, shift = kind.scale, kind.shift
+    if (scale == "auto" or shift == "auto") and facts.convexity <= 0:
+        raise ConfigError(
+            'algorithm.step_size of kind "inverse-time" needs µ > 0 for "auto": set problem.l2 above 0, '
+            "or give both scale and shift as numbers"
+        )
+    if shift == "auto":
+        if not math.isfinite(facts.smoothness):
+            raise ConfigError('algorithm.step_size.shift = "auto" needs a smooth loss: give shift as a number')
+        shift = max(16 * facts.smoothness / facts.convexity, float(local_steps))
+    return (4 / facts.convexity if scale == "auto" else scale), shift
+
+
+class Weights:
+    """The weights w_t of one iterate average (1/S) Σ_t w_t x̄_t over the iterates before each step, and S."""
+
+    def __init__(self, kind: kinds.IterateAverage, step_size: kinds.StepSize, shift: float, horizon: int) -> None:
+        """Resolve `shift` = "auto" to the step size's `shift`, and the tail's beginning by the last step, `horizon`."""
+        self.kind = kind
+        self.name = str(kind.__struct_config__.tag)
+        self.begin = 0
+        self.shift = 1.0
+        if isinstance(kind, kinds.Tail):
+            self.begin = math.floor(kind.start * horizon)
+        if isinstance(kind, kinds.Linear | kinds.Quadratic):
+            own = isinstance(step_size, kinds.InverseTime | kinds.InverseSqrt)
+            self.shift = (shift if own else 1.0) if kind.shift == "auto" else kind.shift
+
+    def at(self, t: Floats) -> Floats:
+        """Return w_t."""
+        if isinstance(self.kind, kinds.Linear):
+            return self.shift + t
+        if isinstance(self.kind, kinds.Quadratic):
+            return (self.shift + t) ** 2
+        return np.where(t >= self.begin, 1.0, 0.0)
+
+    def total(self, steps: int) -> float:
+        """Return S = Σ_{t < steps} w_t."""
+        a = self.shift
+        if isinstance(self.kind, kinds.Linear):
+            return a * steps + steps * (steps - 1) / 2
+        if isinstance(self.kind, kinds.Quadratic):
+            # Stich (2019), section 3: S_T = T/6 (2T² + 6aT − 3T + 6a² − 6a + 1).
+            return steps / 6 * (2 * steps**2 + 6 * a * steps - 3 * steps + 6 * a**2 - 6 * a + 1)
+        return float(max(steps - self.begin, 0))
+
+
+class Schedule:
+    """A run's rounds: `begin(round)` gives the first step, the step sizes and the weights of its local phase."""
+
+    def __init__(
+        self,
+        local_steps: kinds.LocalSteps,
+        step_size: kinds.StepSize,
+        averages: tuple[kinds.IterateAverage, ...],
+        rounds: int,
+        facts: Facts,
+        dtype: np.dtype[np.floating],
+    ) -> None:
+        """Tabulate the rounds and make the buffers."""
+        self._made = (step_size, averages, rounds, facts, dtype)
+        self.steps = boundaries(local_steps, rounds)
+        counts = np.diff(self.steps)
+        self.longest = int(counts.max(initial=1))
+        self._kind, self._facts = step_size, facts
+        shift = 1.0
+        if isinstance(step_size, kinds.InverseTime):
+            _, shift = inverse_time(step_size, facts, self.longest)
+        elif isinstance(step_size, kinds.InverseSqrt):
+            shift = step_size.shift
+        self.averages = [
+            Weights(kind, step_size, shift, int(self.steps[-1])) for kind in averages if not isinstance(kind, kinds.Last)
+        ]
+        self._fixed = isinstance(step_size, kinds.Constant) and not step_size.warmup
+        self._eta = np.empty(self.longest, dtype)
+        self._weights = np.empty((self.longest, len(self.averages)), dtype)
+        self._eta[:] = step_sizes(step_size, np.arange(self.longest, dtype=np.float64), facts, self.longest)
+
+    def one_step(self) -> Schedule:
+        """Return the schedule of a method that takes one step a round."""
+        return Schedule(kinds.FixedSteps(steps=1), *self._made)
+
+    def begin(self, round: int) -> tuple[int, NDArray[np.floating], NDArray[np.floating]]:
+        """Return (first step, step sizes (count,), weights (count, averages)) of a round; the arrays are reused."""
+        first = int(self.steps[round])
+        count = int(self.steps[round + 1]) - first
+        if not self._fixed or self.averages:
+            t = np.arange(first, first + count, dtype=np.float64)
+            if not self._fixed:
+                self._eta[:count] = step_sizes(self._kind, t, self._facts, self.longest)
+            for q, average in enumerate(self.averages):
+                self._weights[:count, q] = average.at(t)
+        return first, self._eta[:count], self._weights[:count]
+
+    def eta(self, step: int) -> float:
+        """Return η at one step."""
+        return float(step_sizes(self._kind, np.array([float(step)]), self._facts, self.longest)[0])

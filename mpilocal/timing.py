@@ -1,0 +1,116 @@
+"""Where the time goes: seconds of each section on each rank, and the table at the end of a run (LAMMPS manner)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
+SECTIONS = ("local", "average", "wait", "evaluate", "output")
+TITLES = {
+    "local": "local steps",
+    "average": "averaging",
+    "wait": "  of it waiting",
+    "evaluate": "evaluation",
+    "output": "output",
+    "other": "other",
+}
+
+
+class Clock:
+    """Seconds of each section on this rank since the start of the loop."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.seconds = dict.fromkeys(SECTIONS, 0.0)
+        self.begin = time.perf_counter()
+        self.section = "local"  # where the rank is now, for the watchdog
+
+    @contextmanager
+    def __call__(self, section: str) -> Iterator[None]:
+        """Count the seconds of the block."""
+        self.section = section
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[section] += time.perf_counter() - begin
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start of the loop."""
+        return time.perf_counter() - self.begin
+
+
+def spread(comm: Intracomm | None, clock: Clock) -> dict[str, tuple[float, float, float]]:
+    """Return section → (min, mean, max) over ranks, with "loop" (local and averaging) and "total"; collective."""
+    seconds = clock.seconds
+    total = clock.elapsed
+    known = seconds["local"] + seconds["average"] + seconds["evaluate"] + seconds["output"]
+    names = [*SECTIONS, "other", "loop", "total"]
+    mine = np.array(
+        [*(seconds[name] for name in SECTIONS), max(total - known, 0.0), seconds["local"] + seconds["average"], total]
+    )
+    least, most, mean = mine.copy(), mine.copy(), mine.copy()
+    if comm is not None and comm.size > 1:
+        from mpi4py import MPI
+
+        comm.Allreduce(mine, least, MPI.MIN)
+        comm.Allreduce(mine, most, MPI.MAX)
+        comm.Allreduce(mine, mean, MPI.SUM)
+        mean /= comm.size
+    return {name: (least[i], mean[i], most[i]) for i, name in enumerate(names)}
+
+
+def waiting(comm: Intracomm | None, waits: list[float]) -> float:
+    """Return Σ over averagings of this rank's seconds in the collective less the smallest over ranks; collective."""
+    if comm is None or comm.size == 1 or not waits:
+        return 0.0
+    from mpi4py import MPI
+
+    mine: NDArray[np.float64] = np.array(waits)
+    least = np.empty_like(mine)
+    comm.Allreduce(mine, least, MPI.MIN)
+    return float(np.sum(mine - least))
+
+
+def table(timings: Mapping[str, Any], ledger: Mapping[str, int], facts: Mapping[str, Any]) -> str:
+    """Return the table at the end of a run.
+
+    Args:
+        timings: `SECTION_min`, `_mean`, `_max` in seconds.
+        ledger: averagings, vectors, bytes of each level, as `level1/averagings`, …, and what a closed form expects
+            as `level1/expected`.
+        facts: ranks, threads, workers, rounds, samples.
+    """
+    loop, total = timings["loop_max"], timings["total_max"]
+    lines = [
+        f"Loop of {loop:.4g} s on {facts['ranks']} ranks × {facts['threads']} threads "
+        f"for {facts['rounds']} rounds of {facts['workers']} workers, {facts['samples']:,} samples",
+        "",
+        f"{'Section':<16} {'min':>10} {'avg':>10} {'max':>10} {'%':>6}",
+        "-" * 56,
+    ]
+    for name, title in TITLES.items():
+        least, mean, most = (timings[f"{name}_{kind}"] for kind in ("min", "mean", "max"))
+        share = 100 * mean / timings["total_mean"] if total else 0.0
+        lines.append(f"{title:<16} {least:>10.4g} {mean:>10.4g} {most:>10.4g} {share:>6.1f}")
+    lines.append(f"{'total':<16} {timings['total_min']:>10.4g} {timings['total_mean']:>10.4g} {total:>10.4g} {100.0:>6.1f}")
+    lines.append("")
+    level = 1
+    while f"level{level}/averagings" in ledger:
+        averagings, vectors, size = (ledger[f"level{level}/{key}"] for key in ("averagings", "vectors", "bytes"))
+        expected = ledger.get(f"level{level}/expected")
+        tick = "" if expected is None else (" ✓" if expected == size else f" ✗ (closed form: {expected:,})")
+        lines.append(f"Level {level}: {averagings:,} averagings, {vectors:,} vectors, {size:,} bytes{tick}")
+        level += 1
+    if loop > 0:
+        lines.append(f"Performance: {facts['samples'] / loop:.4g} samples/s, {facts['rounds'] / loop:.4g} rounds/s")
+    return "\n".join(lines)
