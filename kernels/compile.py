@@ -63,9 +63,15 @@ def fast(function: Callable[..., Any]) -> Any:
 
 
 def _compile(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder())
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(cache_folder())
     try:
         return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=fastmath)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Write the function out where it is called, under the caller's rules: no call, no reference counts."""
+    return numba.njit(inline="always", error_model="numpy")(function)

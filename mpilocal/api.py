@@ -45,7 +45,7 @@ class Result(NamedTuple):
     round: int
     reason: str
     history: dict[str, NDArray[Any]]
-    average: NDArray[np.float64]
+    average: NDArray[np.floating]
     facts: dict[str, Any]
     path: Path | None
 
@@ -186,8 +186,7 @@ def _go(
     recorded = comm.bcast(recorded)
     recorded.setdefault("folder", str(folder))
     ended = session.begin(table, comm, folder, held, controls, resuming, recorded)
-    columns, row, facts = comm.bcast((ended.columns, ended.row, ended.facts) if comm.rank == 0 else None)
-    del row
+    columns, facts = comm.bcast((ended.columns, ended.facts))
     outcome = ended.outcome
     return Result(ended.config, outcome.status, outcome.rounds, outcome.reason, columns, ended.average, facts, path)
 

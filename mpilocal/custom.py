@@ -42,21 +42,21 @@ def loss_of(name: str, known: Mapping[str, Loss], folder: Path) -> tuple[Loss, C
     if name in known:
         loss = known[name]
         return loss, (lambda mapping: len(mapping)) if loss == Loss.SOFTMAX else (lambda mapping: 1)
-    found: Any = plugins.find(name, {key: "" for key in known}, "mpilocal.losses", "problem.loss", folder)
+    found: Any = plugins.find(name, dict.fromkeys(known, ""), "mpilocal.losses", "problem.loss", folder)
     for need in ("value", "slope"):
         if not callable(getattr(found, need, None)):
             raise ConfigError(f'problem.loss = "{name}" has no function {need}(z, y, one): a loss needs value and slope')
     return Loss.CUSTOM, lambda mapping: 1
 
 
-def kernels_of(name: str, sparse: bool, folder: Path, comm: Intracomm) -> ModuleType:
+def kernels_of(name: str, loss: Loss, sparse: bool, folder: Path, comm: Intracomm) -> ModuleType:
     """Return the module of compiled kernels for a loss and a storage; collective."""
     storage = "sparse" if sparse else "dense"
-    if not plugins.is_file(name):
+    if loss != Loss.CUSTOM:
         return importlib.import_module(f"mpilocal.kernels.cpu.{storage}")
     package = ""
     with agreed(comm):
-        path, attribute = plugins.locate(name, "problem.loss", folder)
+        path, attribute = plugins.locate(name, "mpilocal.losses", "problem.loss", folder)
         source = path.read_text() + TAIL.format(name=attribute)
         package = f"mpilocal_kernels_{hashlib.sha256((compiling.sources_digest() + source).encode()).hexdigest()[:16]}"
         home = compiling.cache_root() / "losses"

@@ -114,7 +114,7 @@ class Guard:
         while not self._end.wait(turn):
             # The C timer, in case this thread no longer gets to run.
             with contextlib.suppress(RuntimeError, ValueError, OSError):
-                faulthandler.dump_traceback_later(self.stall + 4 * GRACE + 1, exit=True, file=sys.__stderr__)
+                faulthandler.dump_traceback_later(self.stall + 4 * GRACE + 1, exit=True, file=2)
             if time.monotonic() - self.entered > self.stall:
                 self._report()
                 return
@@ -128,7 +128,7 @@ class Guard:
             f"{self.stall:g} s: it is {doing} (run.stall_seconds sets the limit, 0 none)\n"
         )
         with contextlib.suppress(Exception):
-            faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+            faulthandler.dump_traceback(file=2, all_threads=True)
         sys.stderr.flush()
         time.sleep(GRACE)
         status = LaunchError.status

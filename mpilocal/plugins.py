@@ -32,7 +32,7 @@ def find(name: str, known: Mapping[str, str], group: str, key: str, folder: Path
         module, _, attribute = known[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
     if is_file(name):
-        return load(name, key, folder)
+        return load(name, group, key, folder)
     found = {point.name: point for point in entry_points(group=group)}
     if name in found:
         try:
@@ -47,8 +47,12 @@ def is_file(name: str) -> bool:
     return ".py:" in name
 
 
-def locate(name: str, key: str, folder: Path) -> tuple[Path, str]:
-    """Return (file, attribute) of FILE.py:NAME."""
+def locate(name: str, group: str, key: str, folder: Path) -> tuple[Path, str]:
+    """Return (file, attribute) of FILE.py:NAME, or of an entry point of `group`."""
+    for point in entry_points(group=group, name=name):
+        spec = importlib.util.find_spec(point.module)
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin), point.attr
     file, _, attribute = name.rpartition(":")
     for base in (folder, Path.cwd()):
         path = base / file
@@ -57,9 +61,9 @@ def locate(name: str, key: str, folder: Path) -> tuple[Path, str]:
     raise ConfigError(f'{key} = "{name}": there is no file {file} beside the config or in the working directory')
 
 
-def load(name: str, key: str, folder: Path) -> Any:
+def load(name: str, group: str, key: str, folder: Path) -> Any:
     """Return the object NAME of FILE.py."""
-    path, attribute = locate(name, key, folder)
+    path, attribute = locate(name, group, key, folder)
     module = import_file(path, f'{key} = "{name}"')
     if not hasattr(module, attribute):
         public = [known for known in vars(module) if not known.startswith("_")]

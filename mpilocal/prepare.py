@@ -107,7 +107,7 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
         shard=shard,
         evaluated=evaluated,
         row_weights=per_row[first:last],
-        kernels=custom.kernels_of(config.problem.loss, part.rows.sparse, folder, comm),
+        kernels=custom.kernels_of(config.problem.loss, loss, part.rows.sparse, folder, comm),
         dtype=dtype,
         threads=threads,
         comm=comm,
@@ -142,11 +142,9 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
 def targets_of(comm: Intracomm, labels: NDArray[np.float64], loss: Loss) -> tuple[NDArray[np.float64], dict[float, int]]:
     """Return the labels as the loss wants them, and the mapping: ±1, class numbers, or unchanged; collective."""
     if loss in MARGIN:
-        targets, found = labelling.binary(comm, labels)
-        return targets, {found["-1"]: -1, found["+1"]: 1}
+        return labelling.binary(comm, labels)
     if loss == Loss.SOFTMAX:
-        targets, values = labelling.classes(comm, labels)
-        return targets, {float(value): number for number, value in enumerate(values)}
+        return labelling.classes(comm, labels)
     return labels, {}
 
 

@@ -91,7 +91,7 @@ class Problem:
         dtype: np.dtype[Any],
         threads: Threads,
         comm: Intracomm | None,
-        labels: dict[str, Any],
+        labels: dict[float, int],
         test: Blocks | None = None,
     ) -> None:
         """Take this rank's rows; `row_weights` (workers here,) is p_m/N_m, of the ranges in `evaluated`."""
@@ -109,9 +109,9 @@ class Problem:
         self._out = np.empty((self._piece, self.dim), dtype)
         self._values = np.empty((self._piece, 2))
         self._slopes = [(np.empty(max(8, 2 * outputs), dtype),) for _ in range(threads.count)]
-        self.penalised = np.ones((outputs, features + intercept), bool)
-        self.penalised[:, features:] = False
-        self.penalised = self.penalised.ravel()
+        penalised = np.ones((outputs, features + intercept), bool)
+        penalised[:, features:] = False
+        self.penalised = penalised.ravel()
         self._smoothness: float | None = None
         mine = int(np.sum(shard.end - shard.begin))
         self.sampled_rows = self.comm.allreduce(mine) if self.comm is not None else mine

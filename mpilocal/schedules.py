@@ -7,7 +7,7 @@ a resumed run needs no state for it. Only + − × ÷ √ are used: the same bit
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,9 @@ class Facts(NamedTuple):
 
 def boundaries(kind: kinds.LocalSteps, rounds: int) -> NDArray[np.int64]:
     """Return the step at which each round begins, and the last one's end: (rounds + 1,), from 0."""
+    j: NDArray[np.int64] = np.arange(rounds + 1, dtype=np.int64)
     if isinstance(kind, kinds.FixedSteps):
-        return np.arange(rounds + 1, dtype=np.int64) * kind.steps
-    j = np.arange(rounds + 1, dtype=np.int64)
+        return j * kind.steps
     if isinstance(kind, kinds.PostLocal):
         return np.minimum(j, kind.until) + np.maximum(j - kind.until, 0) * kind.steps
     # t_j = max(t_{j−1} + 1, ⌊c j²⌋): a round has at least one step.
@@ -58,7 +58,8 @@ def step_sizes(kind: kinds.StepSize, t: Floats, facts: Facts, local_steps: int) 
 
 def inverse_time(kind: kinds.InverseTime, facts: Facts, local_steps: int) -> tuple[float, float]:
     """Return (scale, shift); "auto" is 4/µ and a = max{16 κ, H} (Stich 2019, Theorem 2.2)."""
-    scale, shift = kind.scale, kind.shift
+    scale: float | Literal["auto"] = kind.scale
+    shift: float | Literal["auto"] = kind.shift
     if (scale == "auto" or shift == "auto") and facts.convexity <= 0:
         raise ConfigError(
             'algorithm.step_size of kind "inverse-time" needs µ > 0 for "auto": set problem.l2 above 0, '
@@ -68,7 +69,7 @@ def inverse_time(kind: kinds.InverseTime, facts: Facts, local_steps: int) -> tup
         if not math.isfinite(facts.smoothness):
             raise ConfigError('algorithm.step_size.shift = "auto" needs a smooth loss: give shift as a number')
         shift = max(16 * facts.smoothness / facts.convexity, float(local_steps))
-    return (4 / facts.convexity if scale == "auto" else scale), shift
+    return 4 / facts.convexity if scale == "auto" else scale, shift
 
 
 class Weights:

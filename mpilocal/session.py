@@ -48,8 +48,8 @@ class Finished(NamedTuple):
     """What a run leaves in memory."""
 
     outcome: Outcome
-    columns: dict[str, Array]  # of the history, on root
-    average: NDArray[np.float64]  # x̄ of the last recorded round
+    columns: dict[str, NDArray[Any]]  # of the history, on root
+    average: Array  # x̄ of the last recorded round
     config: Config
     row: dict[str, float | int]
     timings: dict[str, float | int]
@@ -91,7 +91,8 @@ def _carry_out(
     warm.compile_once(made, comm)
     found = optimum.find(made, comm, controls.warn)
     state = algorithm.init(start_point(config, problem.dim))
-    first, earlier = 0, {}
+    first = 0
+    earlier: dict[str, float] = {}
     clock = Clock()
     history = History(run.history if run is not None else "") if comm.rank == 0 else None
     keeper_counters: dict[str, int | float | str] = {}
@@ -154,7 +155,7 @@ def _carry_out(
             run.finish(status, reached, message)  # type: ignore[arg-type]
         if iterates is not None:
             iterates.close()
-    columns = history.columns() if history is not None else {}
+    columns: dict[str, NDArray[Any]] = dict(history.columns()) if history is not None else {}
     if not recorder.row and history is not None and len(history):
         recorder.row = {name: column[-1].item() for name, column in columns.items() if not name.startswith("timings/")}
     facts = {**facts, "workers": tree.workers, "ranks": comm.size, "threads": tree.threads.count}

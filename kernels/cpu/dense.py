@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..compile import fast
+from ..compile import fast, inlined
 from ..scalar import Loss, curvature, draw, slope, softmax, stream, value
 
 
-@fast
+@inlined
 def score(a, i, x, m, at, intercept):
     """Return ⟨a_i, x⟩ of the block that begins at `at`."""
     z = x.dtype.type(0)
@@ -25,9 +25,9 @@ def score(a, i, x, m, at, intercept):
     return z
 
 
-@fast
+@inlined
 def row_slopes(x, m, shard, i, loss, outputs, slopes, at):
-    """Write dℓ_i/dz of row i, one per output, to slopes[at:]; return ℓ_i."""
+    """Write dℓ_i/dz of row i, one per output, to slopes[at:]; return ℓ_i of softmax."""
     one = x.dtype.type(1)
     stride = x.shape[1] // outputs
     intercept = stride > shard.a.shape[1]
@@ -37,10 +37,10 @@ def row_slopes(x, m, shard, i, loss, outputs, slopes, at):
         return softmax(slopes[at : at + outputs], np.int64(shard.y[i]))
     z = score(shard.a, i, x, m, 0, intercept)
     slopes[at] = slope(loss, z, shard.y[i], one)
-    return value(loss, z, shard.y[i], one)
+    return one
 
 
-@fast
+@inlined
 def add_row(out, m, shard, i, slopes, at, outputs, scale):
     """out_m ← out_m + scale · Σ_c slope_c a_i (in block c)."""
     stride = out.shape[1] // outputs
@@ -53,7 +53,7 @@ def add_row(out, m, shard, i, slopes, at, outputs, scale):
             out[m, c * stride + features] += f
 
 
-@fast
+@inlined
 def add_rows(out, m, x, k, shard, begin, end, loss, slopes):
     """out_m ← out_m + Σ_{begin ≤ i < end} ℓ'_i(x_k) a_i for one output; return Σ ℓ_i and how many margins are positive.
 

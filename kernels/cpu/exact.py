@@ -3,7 +3,7 @@
 Two forms, both coordinate by coordinate, so that threads share the coordinates first ≤ j < last:
 
 - `peak`, `pack`, `unpack`: one int64 at the exponent of the largest term, which must be known first;
-  62 bits less the head-room for adding `2^room` terms. For up to 64 terms.
+  63 bits less the head-room for adding `2^room` terms. For up to 64 terms.
 - `deposit`, `align`, `collect`: `LIMBS` int64 on a fixed grid of 2^(width·k), the top one at the largest
   term seen so far; terms may stream in. Digits below the last limb are cut off term by term, at places
   that depend on the largest term alone, so the sum is the same in any order and grouping.
@@ -33,6 +33,26 @@ def power(exponent):
 
 
 @kernel
+def quotient(high, low, divisor):
+    """Return (high + low) / divisor, rounded once up to a tiny second rounding."""
+    # Two-sum: high + low = total + rest exactly (Knuth, TAOCP 2, 4.2.2).
+    total = high + low
+    back = total - high
+    rest = (high - (total - back)) + (low - back)
+    q = total / divisor
+    # q · divisor = product + error exactly (Dekker 1971), each factor split into halves of 26 bits.
+    product = q * divisor
+    split = 134217729.0 * q
+    q1 = split - (split - q)
+    q2 = q - q1
+    split = 134217729.0 * divisor
+    d1 = split - (split - divisor)
+    d2 = divisor - d1
+    error = ((q1 * d1 - product) + q1 * d2 + q2 * d1) + q2 * d2
+    return q + (((total - product) - error) + rest) / divisor
+
+
+@kernel
 def peak(rows, scale, peaks, values, bits, first, last):
     """peaks[j] ← the largest biased exponent of scale[m] · rows[m, j] over m; 0x7FF where one is not finite.
 
@@ -53,15 +73,16 @@ def peak(rows, scale, peaks, values, bits, first, last):
 
 @kernel
 def pack(rows, scale, peaks, room, total, values, bits, first, last):
-    """total[j] ← Σ_m round(scale[m] · rows[m, j] / unit_j), unit_j = 2^(e_j − 62 + room), |terms| < 2^e_j.
+    """total[j] ← Σ_m round(scale[m] · rows[m, j] / unit_j), unit_j = 2^(e_j − 63 + room), |terms| < 2^e_j.
 
-    `values` (2·BLOCK,) float64 and `bits`, its memory as int64, hold 1/unit_j in two factors.
+    Terms of 53 bits keep the total below 2^63. `values` (2·BLOCK,) float64 and `bits`, its memory as int64, hold
+    1/unit_j in two factors.
     """
     for start in range(first, last, BLOCK):
         count = min(BLOCK, last - start)
         for j in range(count):
             total[start + j] = 0
-            shift = 62 - room + 1022 - np.int64(max(peaks[start + j], np.int16(1)))
+            shift = 63 - room + 1022 - np.int64(max(peaks[start + j], np.int16(1)))
             half = shift >> 1
             bits[j] = power(half)
             bits[BLOCK + j] = power(shift - half)
@@ -77,7 +98,7 @@ def unpack(total, peaks, room, divisor, out, values, bits, first, last):
     for start in range(first, last, BLOCK):
         count = min(BLOCK, last - start)
         for j in range(count):
-            shift = np.int64(max(peaks[start + j], np.int16(1))) - 1022 - 62 + room
+            shift = np.int64(max(peaks[start + j], np.int16(1))) - 1022 - 63 + room
             half = shift >> 1
             bits[j] = power(half)
             bits[BLOCK + j] = power(shift - half)
@@ -85,7 +106,10 @@ def unpack(total, peaks, room, divisor, out, values, bits, first, last):
             if peaks[start + j] == NOT_FINITE:
                 out[start + j] = np.nan
             else:
-                out[start + j] = (np.float64(total[start + j]) / divisor) * values[j] * values[BLOCK + j]
+                # Both halves are exact; the quotient of M equal terms by M is the term itself.
+                low = total[start + j] & 2047
+                high = np.float64(total[start + j] - low)
+                out[start + j] = quotient(high, np.float64(low), divisor) * values[j] * values[BLOCK + j]
 
 
 @kernel
@@ -95,30 +119,80 @@ def cell(v, width):
 
 
 @kernel
-def deposit(rows, scale, width, tops, limbs, first, last):
-    """limbs[:, j] += scale[m] · rows[m, j] for all m; tops[j] is the cell of the largest term so far."""
-    for m in range(rows.shape[0]):
-        r = scale[m]
-        for j in range(first, last):
-            v = r * np.float64(rows[m, j])
-            if v == 0.0 or tops[j] == BROKEN:
+def add_one(v, width, tops, limbs, j):
+    """limbs[:, j] += v; tops[j] rises to the cell of v where that is larger."""
+    if v == 0.0 or tops[j] == BROKEN:
+        return
+    if not abs(v) < np.inf:
+        tops[j] = BROKEN
+        return
+    k = cell(v, width)
+    if k > tops[j]:
+        lower(limbs, j, k - np.int64(tops[j]))
+        tops[j] = np.int16(k)
+    for place in range(np.int64(tops[j]) - k, LIMBS):
+        # v = digit · 2^(width·(k − 1)) + rest, exactly: a digit has at most `width` bits.
+        unit = width * (k - 1)
+        digit = np.trunc(math.ldexp(v, -unit))
+        limbs[place, j] += np.int64(digit)
+        v -= math.ldexp(digit, unit)
+        if v == 0.0:
+            return
+        k -= 1
+
+
+@kernel
+def units(tops, width, start, count, factors, bits):
+    """Write 2^∓(width·(top − 1 − k)) of each limb k and 2^−(width·top) to factors; return whether all are normal numbers.
+
+    `factors` (2·LIMBS + 1, BLOCK) float64, `bits` the same memory as int64. A coordinate without terms gets a
+    bound that any term exceeds.
+    """
+    for j in range(count):
+        top = np.int64(tops[start + j])
+        if top == EMPTY or top == BROKEN:
+            top = np.int64(-(1000 // width))
+        if width * top > 1000 or width * (top - LIMBS) < -1000:
+            if tops[start + j] != EMPTY and tops[start + j] != BROKEN:
+                return False
+            top = np.int64(LIMBS)
+        for place in range(LIMBS):
+            unit = width * (top - 1 - place)
+            bits[place, j] = power(-unit)
+            bits[LIMBS + place, j] = power(unit)
+        bits[2 * LIMBS, j] = power(-width * top)
+        if tops[start + j] == EMPTY or tops[start + j] == BROKEN:
+            bits[2 * LIMBS, j] = power(1023)
+    return True
+
+
+@kernel
+def deposit(rows, scale, width, tops, limbs, factors, bits, values, first, last):
+    """limbs[:, j] += scale[m] · rows[m, j] for all m; tops[j] is the cell of the largest term so far.
+
+    A row whose terms all lie below the tops goes in digit by digit without branches; the first rows, and any that
+    raises a top, coordinate by coordinate. `factors`, `bits` see `units`; `values` (BLOCK,) is scratch.
+    """
+    for start in range(first, last, BLOCK):
+        count = min(BLOCK, last - start)
+        plain = units(tops, width, start, count, factors, bits)
+        for m in range(rows.shape[0]):
+            r = scale[m]
+            above = 0
+            for j in range(count):
+                v = r * np.float64(rows[m, start + j])
+                values[j] = v
+                above += not (abs(v) * factors[2 * LIMBS, j] < 1.0)
+            if above or not plain:
+                for j in range(count):
+                    add_one(values[j], width, tops, limbs, start + j)
+                plain = units(tops, width, start, count, factors, bits)
                 continue
-            if not abs(v) < np.inf:
-                tops[j] = BROKEN
-                continue
-            k = cell(v, width)
-            if k > tops[j]:
-                lower(limbs, j, k - np.int64(tops[j]))
-                tops[j] = np.int16(k)
-            for place in range(np.int64(tops[j]) - k, LIMBS):
-                # v = digit · 2^(width·(k − 1)) + rest, exactly: a digit has at most `width` bits.
-                unit = width * (k - 1)
-                digit = np.trunc(math.ldexp(v, -unit))
-                limbs[place, j] += np.int64(digit)
-                v -= math.ldexp(digit, unit)
-                if v == 0.0:
-                    break
-                k -= 1
+            for place in range(LIMBS):
+                for j in range(count):
+                    digit = np.trunc(values[j] * factors[place, j])
+                    limbs[place, start + j] += np.int64(digit)
+                    values[j] -= digit * factors[LIMBS + place, j]
 
 
 @kernel
@@ -146,17 +220,17 @@ def collect(limbs, tops, width, divisor, out, first, last):
         if tops[j] == EMPTY:
             out[j] = 0.0
             continue
-        # Two-sum over the exact halves of the limbs: the result is rounded once, up to a tiny second rounding.
+        # Two-sum over the exact halves of the limbs, in units of the last one, so that nothing can overflow.
         total = 0.0
         rest = 0.0
         for place in range(LIMBS):
             high = limbs[place, j] >> 31
             low = limbs[place, j] - (high << 31)
             for half in range(2):
-                unit = width * (np.int64(tops[j]) - 1 - place)
+                unit = width * (LIMBS - 1 - place)
                 term = math.ldexp(np.float64(high), unit + 31) if half == 0 else math.ldexp(np.float64(low), unit)
                 new = total + term
                 back = new - total
                 rest += (total - (new - back)) + (term - back)
                 total = new
-        out[j] = (total + rest) / divisor
+        out[j] = math.ldexp(quotient(total, rest, divisor), width * (np.int64(tops[j]) - LIMBS))

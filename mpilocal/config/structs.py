@@ -140,9 +140,9 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Stop(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When to end before the last round; any that holds, checked where the history is recorded."""
 
-    suboptimality: Annotated[float | None, Meta(gt=0, description="F(x̄) − F* at most this.")] = None
-    gradient_norm: Annotated[float | None, Meta(gt=0, description="‖∇F(x̄)‖ at most this.")] = None
-    seconds: Annotated[float | None, Meta(gt=0, description="Seconds of the loop.")] = None
+    suboptimality: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="F(x̄) − F* at most this.")] = None
+    gradient_norm: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="‖∇F(x̄)‖ at most this.")] = None
+    seconds: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="Seconds of the loop.")] = None
 
 
 class Run(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -179,7 +179,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 def to_builtins(config: Config) -> dict[str, Any]:
     """Return the config as plain dictionaries without the keys that are unset (TOML has no null)."""
-    return _prune(msgspec.to_builtins(config))
+    found: dict[str, Any] = _prune(msgspec.to_builtins(config))
+    return found
 
 
 def _prune(value: Any) -> Any:

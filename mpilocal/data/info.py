@@ -24,9 +24,9 @@ def info(source: Source) -> dict[str, Any]:
     Returns:
         rows, features, sparse, nonzeros, density; labels (the first 20 values with their counts, and "…" where
         there are more); row_norm and value, each with min, mean or max; users (their number, or None); digest;
-        bytes in memory; smoothness: λ_max(AᵀA/n)/4 for "logistic", λ_max for "squared" (power iteration until the estimate grows by less
-        than 1e-4 of itself: from below), and row_bound = max ‖a_i‖², which bounds every row's λ_max; extra: the names
-        and shapes of the known arrays.
+        bytes in memory; smoothness: λ_max(AᵀA/n)/4 for "logistic" and λ_max for "squared", by power iteration until
+        the estimate grows by less than 1e-4 of itself (so from below), and row_bound = max ‖a_i‖², the squared loss's
+        smoothness of the worst row; extra: the names and shapes of the known arrays.
 
     Raises:
         DataError: A row is wrong.
@@ -117,7 +117,7 @@ def square_norms(rows: Rows) -> NDArray[np.float64]:
         return np.asarray(np.einsum("ij,ij->i", rows.dense, rows.dense, dtype=np.float64))
     values, _, indptr = csr(rows)
     row = np.repeat(np.arange(rows.count), np.diff(indptr))
-    return np.bincount(row, np.square(values, dtype=np.float64), rows.count)
+    return np.asarray(np.bincount(row, np.square(values, dtype=np.float64), rows.count), np.float64)
 
 
 def largest_eigenvalue(source: Source, held: list[Rows] | None = None) -> tuple[float, int]:

@@ -91,7 +91,8 @@ class Quadratic(Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"data.options.zeta = {self.zeta:g} needs groups of at least 2: set groups to the number of workers"
             )
-        curvature = np.geomspace(self.mu, self.L, self.features)
+        # one feature alone has the largest curvature
+        curvature = np.geomspace(self.mu if self.features > 1 else self.L, self.L, self.features)
         optimum = draw.standard_normal(self.features)
         optimum *= self.distance / np.sqrt(np.sum(optimum**2))
         shift = draw.standard_normal((self.groups, self.features))

@@ -56,7 +56,7 @@ class DenseNpz:
 def open_npz(path: Path) -> Source:
     """Return the rows of an `.npz` file; DataError says what is expected where it holds something else."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             names = {name.lower(): name for name in file.files}
             labels = _labels(path, file, names, "y" if "y" in names else "labels")
             users = _labels(path, file, names, "users") if "users" in names else None

@@ -17,7 +17,7 @@ GROUP = "mpilocal.partitions"
 
 
 class Own(Options, frozen=True, tag="own"):
-    """ "FILE.py:NAME": (labels, users, first, total, workers, seed, comm) → (my rows,) worker ids, collectively."""
+    """A function (labels, users, first, total, workers, seed, comm) → (my rows,) worker ids, collectively."""
 
     name: str
 

