@@ -42,11 +42,11 @@ def value(loss, z, y, one):
     if loss == Loss.SQUARED:
         return (z - y) * (z - y) / (one + one)
     if loss == Loss.SQUARED_HINGE:
-        return (one - m) * (one - m) if m < one else zero
+        return zero if m >= one else (one - m) * (one - m)
     if loss == Loss.SMOOTH_HINGE:
         if m <= zero:
             return one / (one + one) - m
-        return (one - m) * (one - m) / (one + one) if m < one else zero
+        return zero if m >= one else (one - m) * (one - m) / (one + one)
     if loss == Loss.EXPONENTIAL:
         return math.exp(-m)
     if loss == Loss.LINEAR:
@@ -67,11 +67,11 @@ def slope(loss, z, y, one):
     if loss == Loss.SQUARED:
         return z - y
     if loss == Loss.SQUARED_HINGE:
-        return -y * (one + one) * (one - m) if m < one else zero
+        return zero if m >= one else -y * (one + one) * (one - m)
     if loss == Loss.SMOOTH_HINGE:
         if m <= zero:
             return -y
-        return -y * (one - m) if m < one else zero
+        return zero if m >= one else -y * (one - m)
     if loss == Loss.EXPONENTIAL:
         return -y * math.exp(-m)
     if loss == Loss.LINEAR:
@@ -102,11 +102,17 @@ def curvature(loss, z, y, one):
 
 @kernel
 def softmax(z, y):
-    """Turn the scores z (classes,) of a row of class y into slopes p − e_y in place; return ℓ = log Σ e^z − z_y."""
+    """Turn the scores z (classes,) of a row of class y into slopes p − e_y in place.
+
+    Return ℓ = log Σ e^z − z_y, and whether the row is predicted right: z_y exceeds all other scores.
+    """
     top = z[0]
-    for c in range(1, z.shape[0]):
+    right = True
+    for c in range(z.shape[0]):
         if not z[c] <= top:
             top = z[c]
+        if c != y and not z[c] < z[y]:
+            right = False
     mine = z[y] - top
     total = top - top
     for c in range(z.shape[0]):
@@ -115,7 +121,7 @@ def softmax(z, y):
     for c in range(z.shape[0]):
         z[c] /= total
     z[y] -= total / total
-    return math.log(total) - mine
+    return math.log(total) - mine, right
 
 
 @kernel
@@ -161,15 +167,17 @@ def draw(key, counter, count, reshuffle):
     low = np.uint64((bits + 1) // 2)
     high = np.uint64(bits) - low
     secret = mix(key ^ mix(np.uint64(epoch) + np.uint64(0xA0761D6478BD642F)))
+    # Each turn changes one half by a hash of the other, a bijection. Halves of one or two bits mix slowly: with
+    # fewer turns some permutations of up to 8 rows are several times as likely as others.
+    turns = 24 if bits < 4 else 6
     while True:
-        # Four rounds: each half is changed by a hash of the other; both maps are bijections.
-        for turn in range(4):
+        for turn in range(turns):
             left = place >> low
             right = place & ((np.uint64(1) << low) - np.uint64(1))
             if turn % 2 == 0:
-                left ^= mix(secret + right * np.uint64(8) + np.uint64(turn)) & ((np.uint64(1) << high) - np.uint64(1))
+                left ^= mix(secret + right * np.uint64(32) + np.uint64(turn)) & ((np.uint64(1) << high) - np.uint64(1))
             else:
-                right ^= mix(secret + left * np.uint64(8) + np.uint64(turn)) & ((np.uint64(1) << low) - np.uint64(1))
+                right ^= mix(secret + left * np.uint64(32) + np.uint64(turn)) & ((np.uint64(1) << low) - np.uint64(1))
             place = (left << low) | right
         if place < np.uint64(count):
             return np.int64(place)

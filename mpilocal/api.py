@@ -15,7 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal import checkpoint, config as configs, rundir, session
+from mpilocal import checkpoint, rundir, session
+from mpilocal import config as configs
 from mpilocal.config import Config
 from mpilocal.errors import agreed
 from mpilocal.record import read_history

@@ -7,9 +7,9 @@ import os
 import re
 import secrets
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
+import mpilocal
 from mpilocal.errors import DataError
 
 _TEMPORARY = re.compile(r"\..+\.tmp-\d+-[0-9a-f]{8}")
@@ -72,8 +72,5 @@ def sweep(folder: str | Path) -> list[Path]:
 
 
 def version() -> str:
-    """Return the version of mpilocal that writes, "unknown" where it is not installed."""
-    try:
-        return metadata.version("mpilocal")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    """Return the version of mpilocal that writes."""
+    return mpilocal.__version__

@@ -45,7 +45,9 @@ def loss_of(name: str, known: Mapping[str, Loss], folder: Path) -> tuple[Loss, C
     found: Any = plugins.find(name, dict.fromkeys(known, ""), "mpilocal.losses", "problem.loss", folder)
     for need in ("value", "slope"):
         if not callable(getattr(found, need, None)):
-            raise ConfigError(f'problem.loss = "{name}" has no function {need}(z, y, one): a loss needs value and slope')
+            raise ConfigError(
+                f'problem.loss = "{name}" has no function {need}(z, y, one): a loss needs value and slope'
+            )
     return Loss.CUSTOM, lambda mapping: 1
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 
+GRAIN = 8192  # coordinates worth a thread
 SMALL = 64  # up to so many terms one limb is enough
 
 
@@ -46,17 +47,15 @@ class SmallSum:
 
     def begin(self, rows: Array, scale: Array) -> None:
         """Find the exponents of this rank's terms: rows (m, dim), scale (m,)."""
-        self.threads.run(exact.peak, self.dim, (rows, scale, self.peaks), self._scratch)
+        self.threads.run(exact.peak, self.dim, (rows, scale, self.peaks), self._scratch, GRAIN)
 
     def pack(self, rows: Array, scale: Array) -> None:
         """Add this rank's terms, at the exponents that all ranks agree on."""
-        self.threads.run(exact.pack, self.dim, (rows, scale, self.peaks, self.room, self.total), self._scratch)
+        self.threads.run(exact.pack, self.dim, (rows, scale, self.peaks, self.room, self.total), self._scratch, GRAIN)
 
     def finish(self, divisor: float, out: Array) -> None:
         """Write the sum over all ranks' totals, divided by `divisor`, to out (dim,)."""
-        self.threads.run(
-            exact.unpack, self.dim, (self.total, self.peaks, self.room, divisor, out), self._scratch
-        )
+        self.threads.run(exact.unpack, self.dim, (self.total, self.peaks, self.room, divisor, out), self._scratch)
 
     def reduce(self, comm: Intracomm | None, rows: Array, scale: Array, divisor: float, out: Array) -> None:
         """Write Σ scale_m rows_m / divisor over all ranks' rows to out (dim,); collective."""
@@ -100,7 +99,9 @@ class StreamSum:
 
     def add(self, rows: Array, scale: Array) -> None:
         """Add scale_m · rows_m for this rank's rows (m, dim)."""
-        self.threads.run(exact.deposit, self.dim, (rows, scale, self.width, self.tops, self.limbs), self._scratch)
+        self.threads.run(
+            exact.deposit, self.dim, (rows, scale, self.width, self.tops, self.limbs), self._scratch, GRAIN
+        )
 
     def begin(self) -> None:
         """Offer this rank's exponents to the common ones."""
@@ -108,11 +109,11 @@ class StreamSum:
 
     def align(self) -> None:
         """Bring this rank's limbs to the exponents that all ranks agree on."""
-        self.threads.run(exact.align, self.dim, (self.tops, self.limbs, self.common))
+        self.threads.run(exact.align, self.dim, (self.tops, self.limbs, self.common), (), GRAIN)
 
     def finish(self, divisor: float, out: Array) -> None:
         """Write the sum over all ranks' limbs, divided by `divisor`, to out (dim,)."""
-        self.threads.run(exact.collect, self.dim, (self.limbs, self.common, self.width, divisor, out))
+        self.threads.run(exact.collect, self.dim, (self.limbs, self.common, self.width, divisor, out), (), GRAIN)
 
     def reduce(self, comm: Intracomm | None, divisor: float, out: Array) -> None:
         """Write the sum over all ranks, divided by `divisor`, to out (dim,), and begin a new one; collective."""

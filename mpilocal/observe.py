@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mpilocal import checkpoint, metrics
 from mpilocal.algorithms.base import Algorithm
 from mpilocal.config.structs import Config
-from mpilocal.errors import DataError, DivergedError
+from mpilocal.errors import CheckpointError, DivergedError, agreed
 from mpilocal.iterates import Iterates
 from mpilocal.loop import Observer
 from mpilocal.problem import Problem
@@ -147,7 +147,9 @@ class Recorder(Observer):
 class Checkpointer(Observer):
     """Writes the state at round 0, every `checkpoint_every` rounds, and at the last or stopped one."""
 
-    def __init__(self, config: Config, algorithm: Algorithm, tree: Tree, clock: Clock, run: RunDir | None, recorder: Recorder) -> None:
+    def __init__(
+        self, config: Config, algorithm: Algorithm, tree: Tree, clock: Clock, run: RunDir | None, recorder: Recorder
+    ) -> None:
         """Write into `run` on root; the history of a round comes before its checkpoint."""
         self.config, self.algorithm, self.tree, self.clock = config, algorithm, tree, clock
         self.run, self.recorder = run, recorder
@@ -162,13 +164,8 @@ class Checkpointer(Observer):
     def write(self, state: Any, rounds: int) -> None:
         """Write the checkpoint of `rounds`; collective."""
         average = np.ascontiguousarray(self.tree.average(state.x), np.float64).copy()
-        failed: Exception | None = None
-        try:
+        with agreed(self.tree.comm):
             self.recorder.flush()
-        except DataError as error:
-            failed = error
-        if failed is not None or self.tree.comm is not None:
-            verdict(self.tree, failed)
         with self.clock("output"):
             folder = self.run.checkpoints if self.run is not None else ""
             checkpoint.write(
@@ -201,17 +198,6 @@ class Checkpointer(Observer):
             ledger.bytes = int(counters[f"level{number}_bytes"])
 
 
-def verdict(tree: Tree, error: Exception | None) -> None:
-    """Raise root's error on all ranks; collective."""
-    from mpilocal.errors import agree
-
-    if tree.comm is None:
-        if error is not None:
-            raise error
-        return
-    agree(tree.comm, error)
-
-
 def fields(algorithm: Algorithm, tree: Tree, state: Any, rounds: int) -> list[checkpoint.Field]:
     """Return the arrays of a state as a checkpoint keeps them; equal iterates are kept once, as the row of one worker."""
     found = []
@@ -231,11 +217,11 @@ def restore(state: Any, arrays: dict[str, Array], path: object) -> None:
     Raises:
         CheckpointError: the method's state has other fields.
     """
-    from mpilocal.errors import CheckpointError
-
     for name, array in zip(state._fields, state, strict=True):
         if not isinstance(array, np.ndarray) or array.size == 0:
             continue
         if name not in arrays or (arrays[name].shape != array.shape and arrays[name].shape != array.shape[1:]):
-            raise CheckpointError(f"{path} does not hold {name} as this method keeps it: resume with the version that wrote it")
+            raise CheckpointError(
+                f"{path} does not hold {name} as this method keeps it: resume with the version that wrote it"
+            )
         array[:] = arrays[name]

@@ -139,7 +139,9 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
     return Prepared(config, problem, tree, schedule, algorithm, facts, window)
 
 
-def targets_of(comm: Intracomm, labels: NDArray[np.float64], loss: Loss) -> tuple[NDArray[np.float64], dict[float, int]]:
+def targets_of(
+    comm: Intracomm, labels: NDArray[np.float64], loss: Loss
+) -> tuple[NDArray[np.float64], dict[float, int]]:
     """Return the labels as the loss wants them, and the mapping: ±1, class numbers, or unchanged; collective."""
     if loss in MARGIN:
         return labelling.binary(comm, labels)

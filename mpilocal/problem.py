@@ -56,7 +56,9 @@ class Blocks:
                 scale.append(weights[m])
         self.shard = shard._replace(begin=np.array(begin, np.int64), end=np.array(end, np.int64))
         self.count = len(begin)
-        counts = comm.allgather((self.count, max(scale, default=0.0))) if comm is not None else [(self.count, max(scale))]
+        counts = (
+            comm.allgather((self.count, max(scale, default=0.0))) if comm is not None else [(self.count, max(scale))]
+        )
         self.total = sum(count for count, _ in counts)
         largest = max(weight for _, weight in counts)
         self.scale = np.array(scale, np.float64) / largest
@@ -121,7 +123,11 @@ class Problem:
         size = max(batch, 1)
         wide = max(self.dim, 2 * averages)
         return [
-            (np.empty(max(8, size * self.outputs), self.dtype), np.empty(size, np.int64), np.empty((2, wide), self.dtype))
+            (
+                np.empty(max(8, size * self.outputs), self.dtype),
+                np.empty(size, np.int64),
+                np.empty((2, wide), self.dtype),
+            )
             for _ in range(self.threads.count)
         ]
 

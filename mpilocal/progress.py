@@ -16,9 +16,7 @@ WIDTH = 20  # characters of the bar
 class Progress:
     """Told the history's rows, it says: round, suboptimality or objective, rounds per second, time left."""
 
-    def __init__(
-        self, rounds: int, first: int, stream: TextIO, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, rounds: int, first: int, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
         """Begin.
 
         Args:

@@ -26,15 +26,19 @@ def check(before: dict[str, Any], after: dict[str, Any]) -> None:
             )
         if key == "algorithm.rounds" and looks_ahead(before["algorithm"]):
             raise ConfigError(
-                f"algorithm.rounds was {old} and cannot become {new}: the tail average depends on the last round; "
-                "start another run"
+                f"algorithm.rounds was {old} and cannot become {new}: the tail average, or the automatic shift of the "
+                "step size under changing intervals, depends on the last round; start another run"
             )
 
 
 def looks_ahead(algorithm: dict[str, Any]) -> bool:
     """Return whether step sizes or weights depend on the number of rounds."""
     averages = kinds.parse_iterate_average(algorithm.get("iterate_average", "last"))
-    return any(isinstance(average, kinds.Tail) for average in averages)
+    if any(isinstance(average, kinds.Tail) for average in averages):
+        return True
+    step_size = kinds.parse_step_size(algorithm["step_size"])
+    changing = not isinstance(kinds.parse_local_steps(algorithm.get("local_steps", 1)), kinds.FixedSteps)
+    return isinstance(step_size, kinds.InverseTime) and step_size.shift == "auto" and changing
 
 
 def differences(before: Any, after: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -7,7 +7,7 @@ a resumed run needs no state for it. Only + − × ÷ √ are used: the same bit
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,11 @@ def boundaries(kind: kinds.LocalSteps, rounds: int) -> NDArray[np.int64]:
     """Return the step at which each round begins, and the last one's end: (rounds + 1,), from 0."""
     j: NDArray[np.int64] = np.arange(rounds + 1, dtype=np.int64)
     if isinstance(kind, kinds.FixedSteps):
-        return j * kind.steps
+        j *= kind.steps
+        return j
     if isinstance(kind, kinds.PostLocal):
-        return np.minimum(j, kind.until) + np.maximum(j - kind.until, 0) * kind.steps
+        begins: NDArray[np.int64] = np.minimum(j, kind.until) + np.maximum(j - kind.until, 0) * kind.steps
+        return begins
     # t_j = max(t_{j−1} + 1, ⌊c j²⌋): a round has at least one step.
     ends = np.floor(kind.scale * j.astype(np.float64) ** 2).astype(np.int64)
     return np.maximum.accumulate(ends - j) + j
@@ -58,18 +60,17 @@ def step_sizes(kind: kinds.StepSize, t: Floats, facts: Facts, local_steps: int) 
 
 def inverse_time(kind: kinds.InverseTime, facts: Facts, local_steps: int) -> tuple[float, float]:
     """Return (scale, shift); "auto" is 4/µ and a = max{16 κ, H} (Stich 2019, Theorem 2.2)."""
-    scale: float | Literal["auto"] = kind.scale
-    shift: float | Literal["auto"] = kind.shift
-    if (scale == "auto" or shift == "auto") and facts.convexity <= 0:
+    if "auto" in (kind.scale, kind.shift) and facts.convexity <= 0:
         raise ConfigError(
             'algorithm.step_size of kind "inverse-time" needs µ > 0 for "auto": set problem.l2 above 0, '
             "or give both scale and shift as numbers"
         )
-    if shift == "auto":
-        if not math.isfinite(facts.smoothness):
-            raise ConfigError('algorithm.step_size.shift = "auto" needs a smooth loss: give shift as a number')
-        shift = max(16 * facts.smoothness / facts.convexity, float(local_steps))
-    return 4 / facts.convexity if scale == "auto" else scale, shift
+    if kind.shift == "auto" and not math.isfinite(facts.smoothness):
+        raise ConfigError('algorithm.step_size.shift = "auto" needs a smooth loss: give shift as a number')
+    scale = 4 / facts.convexity if kind.scale == "auto" else kind.scale
+    if kind.shift != "auto":
+        return scale, kind.shift
+    return scale, max(16 * facts.smoothness / facts.convexity, float(local_steps))
 
 
 class Weights:
@@ -130,7 +131,9 @@ class Schedule:
         elif isinstance(step_size, kinds.InverseSqrt):
             shift = step_size.shift
         self.averages = [
-            Weights(kind, step_size, shift, int(self.steps[-1])) for kind in averages if not isinstance(kind, kinds.Last)
+            Weights(kind, step_size, shift, int(self.steps[-1]))
+            for kind in averages
+            if not isinstance(kind, kinds.Last)
         ]
         self._fixed = isinstance(step_size, kinds.Constant) and not step_size.warmup
         self._eta = np.empty(self.longest, dtype)

@@ -18,7 +18,8 @@ from mpilocal.config.structs import to_builtins
 from mpilocal.errors import CheckpointError, ConfigError, DataError, DivergedError, MpilocalError, agreed
 from mpilocal.guard import Guard
 from mpilocal.iterates import Iterates, records
-from mpilocal.loop import Outcome, run as loop
+from mpilocal.loop import Outcome
+from mpilocal.loop import run as loop
 from mpilocal.observe import Checkpointer, Recorder, restore
 from mpilocal.prepare import Prepared, prepare
 from mpilocal.record import History
@@ -57,7 +58,12 @@ class Finished(NamedTuple):
 
 
 def begin(
-    config: Config, comm: Intracomm, folder: Path, run: RunDir | None, controls: Controls, resuming: bool = False,
+    config: Config,
+    comm: Intracomm,
+    folder: Path,
+    run: RunDir | None,
+    controls: Controls,
+    resuming: bool = False,
     recorded: dict[str, Any] | None = None,
 ) -> Finished:
     """Run `config` on the ranks of `comm`; collective.
@@ -100,9 +106,7 @@ def _carry_out(
         first, keeper_counters = _restore(made, comm, run, state, controls)
         history, earlier = _reread(run, config, first, comm)
     iterates = _iterates(config, run, comm, problem.dim, first, resuming)
-    recorder = Recorder(
-        config, algorithm, problem, tree, clock, found.value, history, iterates, earlier, controls.told
-    )
+    recorder = Recorder(config, algorithm, problem, tree, clock, found.value, history, iterates, earlier, controls.told)
     keeper = Checkpointer(config, algorithm, tree, clock, run, recorder)
     if resuming:
         keeper.restore(keeper_counters)
@@ -116,6 +120,7 @@ def _carry_out(
                 comm.size, tree.threads.count, hosts, MPI.Get_library_version(), controls.overrides
             )
             run.write_config(config, facts, entry)
+    writes = bool(comm.bcast(run is not None))  # root holds the run directory
     status, message, reached = "failed", "", first
     guard = Guard(
         comm,
@@ -133,14 +138,12 @@ def _carry_out(
             clock.begin = time.perf_counter()
             if not resuming:
                 recorder.start(state, 0)
-                if run is not None or comm.rank > 0:
-                    _write_if(keeper, run, comm, state, 0)
-            observers = [recorder, keeper] if _writes(run, comm) else [recorder]
+                if writes:
+                    keeper.write(state, 0)
+            observers = [recorder, keeper] if writes else [recorder]
             rounds = range(first, config.algorithm.rounds)
-            outcome = loop(
-                algorithm, state, tree, rounds, clock, observers, guard.poll, guard.enter, controls.abort
-            )
-            if outcome.reason and outcome.status == "done" and _writes(run, comm) and keeper.written != outcome.rounds:
+            outcome = loop(algorithm, state, tree, rounds, clock, observers, guard.poll, guard.enter, controls.abort)
+            if outcome.reason and outcome.status == "done" and writes and keeper.written != outcome.rounds:
                 keeper.write(state, outcome.rounds)
         status, message, reached = outcome.status, outcome.reason, outcome.rounds
     except DivergedError as error:
@@ -167,16 +170,6 @@ def start_point(config: Config, dim: int) -> NDArray[np.float64]:
     if config.algorithm.start == "zero":
         return np.zeros(dim)
     return np.random.Generator(np.random.Philox(config.run.seed)).standard_normal(dim)
-
-
-def _writes(run: RunDir | None, comm: Intracomm) -> bool:
-    """Return whether root writes files; the same on all ranks."""
-    return bool(comm.bcast(run is not None))
-
-
-def _write_if(keeper: Checkpointer, run: RunDir | None, comm: Intracomm, state: Any, rounds: int) -> None:
-    if _writes(run, comm):
-        keeper.write(state, rounds)
 
 
 def _restore(

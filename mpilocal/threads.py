@@ -18,18 +18,27 @@ class Threads:
         self._pool = ThreadPoolExecutor(count - 1, "mpilocal") if count > 1 else None
 
     def run(
-        self, kernel: Callable[..., Any], total: int, args: Sequence[Any], scratch: Sequence[Sequence[Any]] = ()
+        self,
+        kernel: Callable[..., Any],
+        total: int,
+        args: Sequence[Any],
+        scratch: Sequence[Sequence[Any]] = (),
+        grain: int = 1,
     ) -> None:
-        """Call kernel(*args, *scratch[thread], first, last) so that the parts [first, last) cover range(total)."""
-        if self._pool is None or total < 2:
+        """Call kernel(*args, *scratch[thread], first, last) so that the parts [first, last) cover range(total).
+
+        No part is smaller than `grain`: a thread is not worth waking for less.
+        """
+        parts = min(self.count, total // grain)
+        if self._pool is None or parts < 2:
             kernel(*args, *(scratch[0] if scratch else ()), 0, total)
             return
         jobs = []
-        for thread in range(1, min(self.count, total)):
-            first, last = block(total, min(self.count, total), thread)
+        for thread in range(1, parts):
+            first, last = block(total, parts, thread)
             own = scratch[thread] if scratch else ()
             jobs.append(self._pool.submit(kernel, *args, *own, first, last))
-        first, last = block(total, min(self.count, total), 0)
+        first, last = block(total, parts, 0)
         kernel(*args, *(scratch[0] if scratch else ()), first, last)
         for job in jobs:
             job.result()

@@ -31,17 +31,18 @@ class Clock:
         """Begin at nothing."""
         self.seconds = dict.fromkeys(SECTIONS, 0.0)
         self.begin = time.perf_counter()
-        self.section = "local"  # where the rank is now, for the watchdog
+        self.section = "set-up"  # where the rank is now, for the watchdog
 
     @contextmanager
     def __call__(self, section: str) -> Iterator[None]:
         """Count the seconds of the block."""
-        self.section = section
+        before, self.section = self.section, section
         begin = time.perf_counter()
         try:
             yield
         finally:
             self.seconds[section] += time.perf_counter() - begin
+            self.section = before
 
     @property
     def elapsed(self) -> float:
@@ -102,7 +103,9 @@ def table(timings: Mapping[str, Any], ledger: Mapping[str, int], facts: Mapping[
         least, mean, most = (timings[f"{name}_{kind}"] for kind in ("min", "mean", "max"))
         share = 100 * mean / timings["total_mean"] if total else 0.0
         lines.append(f"{title:<16} {least:>10.4g} {mean:>10.4g} {most:>10.4g} {share:>6.1f}")
-    lines.append(f"{'total':<16} {timings['total_min']:>10.4g} {timings['total_mean']:>10.4g} {total:>10.4g} {100.0:>6.1f}")
+    lines.append(
+        f"{'total':<16} {timings['total_min']:>10.4g} {timings['total_mean']:>10.4g} {total:>10.4g} {100.0:>6.1f}"
+    )
     lines.append("")
     level = 1
     while f"level{level}/averagings" in ledger:

@@ -29,7 +29,14 @@ class Mean:
     """Σ_m w_m x_m over all workers, for vectors of one length; the buffers are made once."""
 
     def __init__(
-        self, comm: Intracomm | None, dim: int, workers: int, scale: Array, divisor: float, threads: Threads, exact: bool
+        self,
+        comm: Intracomm | None,
+        dim: int,
+        workers: int,
+        scale: Array,
+        divisor: float,
+        threads: Threads,
+        exact: bool,
     ) -> None:
         """Plan for `workers` rows on all ranks, of which this rank has len(scale)."""
         self._comm, self._scale, self._divisor = comm, scale, divisor

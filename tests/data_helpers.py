@@ -42,6 +42,13 @@ def assert_same(a: Rows, b: Rows) -> None:
             assert x is y or x == y, name
 
 
+def dense_rows(count: int = 40, features: int = 7) -> Rows:
+    """Random dense rows of two classes."""
+    draw = np.random.default_rng(1)
+    labels = draw.integers(0, 2, count).astype(np.float64)
+    return Rows(labels, features, dense=draw.standard_normal((count, features)))
+
+
 def sparse_rows(count: int = 50, features: int = 30, seed: int = 0, users: bool = False) -> Rows:
     """Random CSR rows, some without features."""
     draw = np.random.default_rng(seed)
@@ -84,3 +91,13 @@ def read(source: str | Path, comm=None, dtype=np.float64, dimension: int | None 
 
     data = Data(source=str(source), features=dimension, options=options)
     return read_part(MPI.COMM_SELF if comm is None else comm, data, Path.cwd(), dtype)
+
+
+def written(path: Path, rows: Rows, dtype=np.float64, extra=None) -> str:
+    """`write_dataset` on one rank."""
+    from mpi4py import MPI
+
+    from mpilocal.data.rows import Part
+    from mpilocal.data.write import write_dataset
+
+    return write_dataset(MPI.COMM_SELF, path, Part(rows, 0, rows.count, "", extra or {}), dtype)

@@ -1,5 +1,6 @@
 """The digest, the label mappings, and what `data info` gathers."""
 
+import itertools
 import subprocess
 import sys
 
@@ -21,7 +22,7 @@ from mpilocal.errors import DataError
 
 def digest_of(rows, cuts=()):
     edges = [0, *sorted(cuts), rows.count]
-    parts = [sums(cut(rows, a, b), a) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [sums(cut(rows, a, b), a) for a, b in itertools.pairwise(edges)]
     return finish(sum(parts[::-1], np.zeros(2, np.uint64)), rows.count, rows.features)
 
 

@@ -1,153 +1,15 @@
-"""HDF5, .npz, IDX, CIFAR-10 and bundled sets: typed by content, read back as written, refused when wrong."""
+"""Sources: .npz, IDX, CIFAR-10 and bundled sets: typed by content, read back as written, refused when wrong."""
 
 import gzip
 import lzma
 
-import h5py
 import numpy as np
 import pytest
-from data_helpers import as_dicts, assert_same, read, sparse_rows, to_text, write_idx
+from data_helpers import assert_same, dense_rows, read, sparse_rows, write_idx, written
 
 from mpilocal.config.structs import Data
 from mpilocal.data import open_source
-from mpilocal.data.convert import convert
-from mpilocal.data.make import make
-from mpilocal.data.rows import Part, Rows
-from mpilocal.data.write import write_dataset
 from mpilocal.errors import ConfigError, DataError
-
-
-def dense_rows(count=40, features=7, users=False):
-    draw = np.random.default_rng(1)
-    return Rows(
-        draw.integers(0, 2, count).astype(float),
-        features,
-        dense=draw.standard_normal((count, features)),
-        users=np.arange(count) // 9 if users else None,
-    )
-
-
-def written(path, rows, dtype=np.float64, extra=None):
-    from mpi4py import MPI
-
-    return write_dataset(MPI.COMM_SELF, path, Part(rows, 0, len(rows.labels), "", extra or {}), dtype)
-
-
-@pytest.mark.parallel([1, 2, 3])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_convert_round_trip_on_any_ranks(tmp_path, dtype):
-    from mpi4py import MPI
-
-    comm = MPI.COMM_WORLD
-    rows = sparse_rows(90)
-    text, file = tmp_path / "rows.csv", tmp_path / "rows.txt"  # names mislead: content decides
-    if comm.rank == 0:
-        text.write_text(to_text(rows))
-    comm.Barrier()
-    facts = convert(comm, str(text), file, dtype)
-    assert (facts["rows"], facts["features"], facts["nonzeros"], facts["sparse"]) == (90, 30, len(rows.values), True)
-    back = read(file, comm, dtype)
-    assert back.digest == facts["digest"]
-    if dtype == "float64":
-        assert facts["digest"] == read(text, comm).digest
-    assert back.rows.values.dtype == dtype
-    whole = read(file, dtype=dtype).rows
-    assert_same(whole, rows._replace(values=rows.values.astype(dtype)))
-    made = make(comm, "regression", {"rows": 57, "features": 5}, tmp_path / "made", dtype)
-    again = read(tmp_path / "made", comm)
-    assert again.digest == made["digest"] and again.extra["optimum"].shape == (5,)
-    with pytest.raises(DataError, match="cannot write"):
-        write_dataset(comm, tmp_path / "no" / "such" / "folder", again)
-    with pytest.raises(ConfigError, match="does not exist"):
-        convert(comm, str(text), tmp_path / "no" / "folder")
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-@pytest.mark.parametrize("users", [False, True])
-@pytest.mark.parametrize("rows", [dense_rows(), sparse_rows(), sparse_rows(3)], ids=["dense", "csr", "few"])
-def test_hdf5_keeps_all(tmp_path, rows, users):
-    if users:
-        rows = rows._replace(users=np.arange(len(rows.labels)) // 2)
-    extra = {"optimum": np.arange(3.0), "curvature": np.ones(2)}
-    digest = written(tmp_path / "d", rows, extra=extra)
-    part = read(tmp_path / "d")
-    assert_same(part.rows, rows)
-    assert part.digest == digest
-    assert part.extra.keys() == extra.keys()
-    source = open_source(Data(source=str(tmp_path / "d")), tmp_path)
-    assert source.total == len(rows.labels)
-    assert as_dicts(source.read(1, 3)) == as_dicts(rows)[1:3]
-
-
-def test_hdf5_is_what_the_documentation_says(tmp_path):
-    rows = sparse_rows(users=True)
-    written(tmp_path / "a", rows)
-    written(tmp_path / "b", rows)
-    with h5py.File(tmp_path / "a") as file:
-        assert sorted(file) == ["csr", "labels", "users"]
-        assert sorted(file["csr"]) == ["indices", "indptr", "values"]
-        assert file.attrs["format"] == "mpilocal-data" and file.attrs["version"] == 1
-        assert (file.attrs["rows"], file.attrs["features"]) == (50, 30)
-        assert file.attrs["creator"].startswith("mpilocal ")
-        a, b = file["csr/indptr"][4:6]
-        assert dict(zip(file["csr/indices"][a:b].tolist(), file["csr/values"][a:b].tolist())) == as_dicts(rows)[4]
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def damage(change):
-    def apply(path):
-        written(path, sparse_rows())
-        with h5py.File(path, "r+") as file:
-            change(file)
-
-    return apply
-
-
-def drop(name):
-    return damage(lambda file: file.__delitem__(name))
-
-
-def put(name, index, value):
-    return damage(lambda file: file[name].__setitem__(index, value))
-
-
-def resized(file):
-    labels = file["labels"][:-1]
-    del file["labels"]
-    file["labels"] = labels
-
-
-HDF5_FAULTS = {
-    "no labels": (drop("labels"), "without /labels"),
-    "no values": (drop("csr/values"), "without /csr/values"),
-    "no matrix": (drop("csr"), r"without /x \(it holds /labels\)"),
-    "fewer labels": (damage(resized), "/csr/indptr has 51 entries where 50 are needed"),
-    "no features": (damage(lambda file: file.attrs.__delitem__("features")), 'lacks the attribute "features"'),
-    "newer": (damage(lambda file: file.attrs.__setitem__("version", 9)), "format version 9"),
-    "index": (put("csr/indices", 3, 1000), "feature index outside 0 … 29"),
-    "negative index": (put("csr/indices", 3, -1), "feature index outside"),
-    "order": (put("csr/indices", slice(0, 2), [5, 5]), "do not ascend"),
-    "nan": (put("csr/values", 0, np.nan), "not finite"),
-    "label": (put("labels", 7, np.inf), r"row 7 \(from 0\) has a label that is not finite"),
-    "indptr": (put("csr/indptr", 2, -5), "no valid range in indptr"),
-    "indptr end": (put("csr/indptr", 50, 10**9), "indptr does not fit"),
-    "edited": (put("csr/values", 0, 77.0), "the file is damaged or was edited"),
-}
-
-
-@pytest.mark.parametrize("fault", HDF5_FAULTS)
-def test_damaged_hdf5_is_refused(fault, tmp_path):
-    make_file, message = HDF5_FAULTS[fault]
-    make_file(tmp_path / "d")
-    with pytest.raises(DataError, match=message):
-        read(tmp_path / "d")
-
-
-def test_cut_hdf5_is_refused(tmp_path):
-    written(tmp_path / "d", dense_rows(2000, 50))
-    (tmp_path / "d").write_bytes((tmp_path / "d").read_bytes()[:5000])
-    with pytest.raises(DataError, match="not a readable HDF5 file|damaged"):
-        read(tmp_path / "d")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -292,8 +154,11 @@ def test_a_relative_source_is_looked_for_beside_the_config_then_here(tmp_path, m
 
 def test_wrong_names_and_options(tmp_path):
     (tmp_path / "d").write_text("1 1:1\n")
+    with pytest.raises(ConfigError, match='"layot" is not a known key.*did you mean "layout"'):
+        read(tmp_path / "d", layot="dense")
+    written(tmp_path / "h5", dense_rows())
     with pytest.raises(ConfigError, match="takes no options"):
-        read(tmp_path / "d", rows=3)
+        read(tmp_path / "h5", rows=3)
     with pytest.raises(ConfigError, match='neither a file nor synthetic:NAME.*did you mean "synthetic"'):
         read("syntetic:mixture")
     written(tmp_path / "dense", dense_rows())

@@ -1,5 +1,7 @@
 """Partitions: each a permutation of the rows, the same on any number of ranks; rows arrive where they belong."""
 
+import itertools
+
 import numpy as np
 import pytest
 from data_helpers import as_dicts, assert_same, read, sparse_rows
@@ -134,12 +136,12 @@ def test_what_each_partition_promises():
     assert [len(ids) for ids in by_worker["iid"]] == blocks(TOTAL, 8).tolist()
     assert by_worker["contiguous"][0].tolist() == list(range(29))
     labels = [rows.labels[ids] for ids in by_worker["label"]]
-    assert all(a.max() <= b.min() for a, b in zip(labels, labels[1:], strict=False))
+    assert all(a.max() <= b.min() for a, b in itertools.pairwise(labels))
     assert max(len(np.unique(rows.labels[ids])) for ids in by_worker["label-shards-1"]) <= 2
     assert min(len(ids) for ids in by_worker["dirichlet-5.0-9"]) >= 9
     users = [set(rows.users[ids].tolist()) for ids in by_worker["user"]]
     assert sum(map(len, users)) == len(set().union(*users)) == 9
-    assert all(max(a) < min(b) for a, b in zip(users, users[1:], strict=False))
+    assert all(max(a) < min(b) for a, b in itertools.pairwise(users))
     assert np.std([len(ids) for ids in by_worker["dirichlet-0.3"]]) > 5
 
 

@@ -1,5 +1,9 @@
 """Synthetic laws: row i depends on (seed, i) only, and the known answers hold."""
 
+import re
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import pytest
 from data_helpers import assert_same, read
@@ -77,7 +81,7 @@ def test_regression_has_its_spectrum_and_optimum():
         ("i^-2", i**-2.0),
         ({"kind": "power", "exponent": 1.5}, i**-1.5),
         ({"kind": "exponential", "rate": 0.5}, np.exp(-0.5 * i)),
-        (values := (1.0 / i).tolist(), values),
+        ((1.0 / i).tolist(), 1.0 / i),
     ]:
         source = Synthetic("regression", {"rows": 20000, "features": 40, "spectrum": spectrum, "noise": 0.1})
         np.testing.assert_allclose(source.extra["spectrum"], values)
@@ -125,3 +129,15 @@ def test_sparse_rows_have_the_density(features, density):
 def test_refused(name, options, message):
     with pytest.raises(ConfigError, match=message):
         Synthetic(name, options)
+
+
+def test_the_documentation_names_every_option():
+    page = Path(__file__).parents[1] / "docs" / "format.md"
+    if not page.exists():
+        pytest.skip(f"{page} is not there: the tests run outside the tree")
+    text = page.read_text(encoding="utf-8")
+    for name, law in LAWS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        options = set(re.findall(r"`(\w+)`", row.split("|")[-3]))
+        assert options == {field.name for field in msgspec.structs.fields(law)} - {"rows", "features", "seed"}
+        assert set(re.findall(r"`(\w+)`", row.split("|")[-2])) == set(Synthetic(name, {}).extra)

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import itertools
 import lzma
 import math
 import re
@@ -14,6 +15,8 @@ from data_helpers import as_dicts, assert_same, read, slow_parse, sparse_rows, t
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mpilocal.config.structs import Data
+from mpilocal.data import open_source
 from mpilocal.data.kind import Found
 from mpilocal.data.svmlight import lines_between, parse_text, whole_lines
 from mpilocal.errors import DataError
@@ -79,7 +82,7 @@ def test_every_number_is_rounded_correctly(text):
 def test_byte_ranges_give_every_line_once(text, cuts, piece):
     data = text.encode()
     cuts = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    parts = [lines_between(io.BytesIO(data), a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [lines_between(io.BytesIO(data), a, b) for a, b in itertools.pairwise(cuts)]
     assert b"".join(parts) == data
     assert all(part.endswith(b"\n") for part in parts[:-1] if part and not data.endswith(part))
     assert b"".join(whole_lines(io.BytesIO(data), piece)) == data
@@ -126,6 +129,15 @@ def test_largest_index_and_wide_features(tmp_path):
     path.write_text("1 3:1\n")
     part = read(path, dimension=7)
     assert part.rows.features == 7 and part.rows.indices.tolist() == [2]
+
+
+def test_dense_layout(tmp_path):
+    (tmp_path / "d").write_text("1 2:0.5\n-1\n2 1:-3 3:4\n")
+    part = read(tmp_path / "d", layout="dense")
+    assert part.rows.dense.tolist() == [[0, 0.5, 0], [0, 0, 0], [-3, 0, 4]]
+    assert part.digest != read(tmp_path / "d").digest
+    source = open_source(Data(source="d", options={"layout": "dense"}), tmp_path)
+    assert_same(source.read(0, 3), part.rows)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only\n", "1\n-1\n"])

@@ -27,7 +27,7 @@ def score(a, i, x, m, at, intercept):
 
 @inlined
 def row_slopes(x, m, shard, i, loss, outputs, slopes, at):
-    """Write dℓ_i/dz of row i, one per output, to slopes[at:]; return ℓ_i of softmax."""
+    """Write dℓ_i/dz of row i, one per output, to slopes[at:]; of softmax return ℓ_i and whether it is right."""
     one = x.dtype.type(1)
     stride = x.shape[1] // outputs
     intercept = stride > shard.a.shape[1]
@@ -37,7 +37,7 @@ def row_slopes(x, m, shard, i, loss, outputs, slopes, at):
         return softmax(slopes[at : at + outputs], np.int64(shard.y[i]))
     z = score(shard.a, i, x, m, 0, intercept)
     slopes[at] = slope(loss, z, shard.y[i], one)
-    return one
+    return one, False
 
 
 @inlined
@@ -94,7 +94,22 @@ def add_rows(out, m, x, k, shard, begin, end, loss, slopes):
 
 @fast
 def sgd(
-    x, shift, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, slopes, picks, gradient, first, last
+    x,
+    shift,
+    sums,
+    weights,
+    shard,
+    draws,
+    loss,
+    outputs,
+    l2,
+    step_sizes,
+    first_step,
+    slopes,
+    picks,
+    gradient,
+    first,
+    last,
 ):
     """Take len(step_sizes) local steps on the iterates first ≤ m < last, in place.
 
@@ -176,15 +191,10 @@ def evaluate(out, values, x, shard, loss, outputs, slopes, first, last):
             total, correct = add_rows(out, m, x, 0, shard, shard.begin[m], shard.end[m], loss, slopes)
         else:
             for i in range(shard.begin[m], shard.end[m]):
-                total += row_slopes(x, 0, shard, i, loss, outputs, slopes, 0)
+                row_loss, right = row_slopes(x, 0, shard, i, loss, outputs, slopes, 0)
+                total += row_loss
+                correct += right
                 add_row(out, m, shard, i, slopes, 0, outputs, one)
-                # The largest score is the row's class exactly when no other slope p_c reaches p_y = 1 + slope_y.
-                y = np.int64(shard.y[i])
-                best = True
-                for c in range(outputs):
-                    if c != y and not slopes[c] < one + slopes[y]:
-                        best = False
-                correct += best
         values[m, 0] = total
         values[m, 1] = correct
 

@@ -43,7 +43,7 @@ def lazy_score(shard, i, x, m, at, intercept, scale, shift, drift):
 
 @inlined
 def row_slopes(x, m, shard, i, loss, outputs, slopes, at, scale, shift, drift):
-    """Write dℓ_i/dz of row i, one per output, to slopes[at:]; return ℓ_i of softmax."""
+    """Write dℓ_i/dz of row i, one per output, to slopes[at:]; of softmax return ℓ_i and whether it is right."""
     one = x.dtype.type(1)
     stride = x.shape[1] // outputs
     intercept = stride > shard.features
@@ -53,7 +53,7 @@ def row_slopes(x, m, shard, i, loss, outputs, slopes, at, scale, shift, drift):
         return softmax(slopes[at : at + outputs], np.int64(shard.y[i]))
     z = lazy_score(shard, i, x, m, 0, intercept, scale, shift, drift)
     slopes[at] = slope(loss, z, shard.y[i], one)
-    return one
+    return one, False
 
 
 @inlined
@@ -89,7 +89,22 @@ def fold(x, m, shift, sums, weighted, drifted, outputs, features, scale, drift):
 
 @fast
 def sgd(
-    x, shift, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, slopes, picks, gradient, first, last
+    x,
+    shift,
+    sums,
+    weights,
+    shard,
+    draws,
+    loss,
+    outputs,
+    l2,
+    step_sizes,
+    first_step,
+    slopes,
+    picks,
+    gradient,
+    first,
+    last,
 ):
     """Take len(step_sizes) local steps on the iterates first ≤ m < last, in place.
 
@@ -102,9 +117,10 @@ def sgd(
     shifted = shift.shape[0] > 0
     one = x.dtype.type(1)
     zero = one - one
-    small = one / x.dtype.type(1 << 20)
-    large = x.dtype.type(1 << 20)
     kept = weights.shape[1]
+    # Corrections of the sums grow as 1/scale and cancel: with sums kept, fold before many digits are lost.
+    large = x.dtype.type(16 if kept > 0 else 1 << 20)
+    small = one / large
     for m in range(first, last):
         begin = shard.begin[m]
         count = shard.end[m] - begin
@@ -197,14 +213,9 @@ def evaluate(out, values, x, shard, loss, outputs, slopes, first, last):
         correct = 0
         for i in range(shard.begin[m], shard.end[m]):
             if loss == Loss.SOFTMAX:
-                total += row_slopes(x, 0, shard, i, loss, outputs, slopes, 0, one, x[:0], one)
-                # The largest score is the row's class exactly when no other slope p_c reaches p_y = 1 + slope_y.
-                y = np.int64(shard.y[i])
-                best = True
-                for c in range(outputs):
-                    if c != y and not slopes[c] < one + slopes[y]:
-                        best = False
-                correct += best
+                row_loss, right = row_slopes(x, 0, shard, i, loss, outputs, slopes, 0, one, x[:0], one)
+                total += row_loss
+                correct += right
             else:
                 z = score(shard, i, x, 0, 0, intercept)
                 slopes[0] = slope(loss, z, shard.y[i], one)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.algorithms.base import Algorithm, Phase, Setting, samples_of
+from mpilocal.errors import ConfigError
 from mpilocal.schedules import Schedule
 from mpilocal.tree import Tree
 
@@ -42,7 +43,10 @@ def gradient_rounds(
     """
     problem, schedule, tree = setting.problem, setting.schedule, setting.tree
     if tree.period != 1:
-        raise_period(setting)
+        raise ConfigError(
+            f'algorithm.name = "{setting.options.name}" averages gradients in every round: '
+            "remove [[levels]], or set its period to 1"
+        )
     batch = setting.batch
     draws = setting.draws(batch)
     kernels = problem.kernels
@@ -88,7 +92,8 @@ def gradient_rounds(
         steps = int(clock.steps[rounds])
         sums = {w.name: (state.total[q], w.total(steps)) for q, w in enumerate(clock.averages)}
         return {
-            name: np.asarray(total / weight if weight else state.x[0], np.float64) for name, (total, weight) in sums.items()
+            name: np.asarray(total / weight if weight else state.x[0], np.float64)
+            for name, (total, weight) in sums.items()
         }
 
     drawn = samples_of(setting, batch)
@@ -100,13 +105,4 @@ def gradient_rounds(
         samples=drawn if per_round is None else lambda rounds: rounds * per_round * workers,
         common=frozenset({"total"}),
         averages=averages,
-    )
-
-
-def raise_period(setting: Setting) -> None:
-    """Refuse a world that averages less often than every round."""
-    from mpilocal.errors import ConfigError
-
-    raise ConfigError(
-        f'algorithm.name = "{setting.options.name}" averages gradients in every round: remove [[levels]], or set its period to 1'
     )

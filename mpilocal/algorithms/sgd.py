@@ -1,6 +1,6 @@
 """SGD on one machine: rounds · local_steps steps of one worker on all rows, without communication.
 
-    x ← x − η_t (1/b Σ_{i ≤ b} ∇ℓ_i(x) + λ x)
+x ← x − η_t (1/b Σ_{i ≤ b} ∇ℓ_i(x) + λ x)
 """
 
 from __future__ import annotations

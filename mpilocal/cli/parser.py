@@ -6,7 +6,7 @@ import argparse
 import re
 import time
 from collections.abc import Sequence
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from mpilocal.cli import launcher, output
 
@@ -27,9 +27,9 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("allow_abbrev", False)
         super().__init__(*args, **options)
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         if message and launcher.rank() == 0:
-            output.write(file, message)  # type: ignore[arg-type]
+            output.write(file, message)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and leave with status 2."""

@@ -45,6 +45,7 @@ def _resume(args: argparse.Namespace, comm: Intracomm) -> int:
     from mpilocal.cli.launch import check_size
     from mpilocal.cli.watch import Watch
 
-    check_size(comm, args.singleton)
+    if not args.singleton:
+        check_size(comm, "--singleton")
     watch = Watch(comm, Path(args.run), args.run)
     return watch.finish(api.resume(args.run, comm=comm, overrides=args.set, controls=watch.controls(args)))

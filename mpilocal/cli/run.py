@@ -63,7 +63,8 @@ def _run(args: argparse.Namespace, comm: Intracomm) -> int:
     from mpilocal.cli.watch import Watch
     from mpilocal.errors import ConfigError
 
-    check_size(comm, args.singleton)
+    if not args.singleton:
+        check_size(comm, "--singleton")
     if args.or_resume and args.output is None:
         raise ConfigError("--or-resume needs the folder of the run: name it with -o RUN")
     path = Path(comm.bcast(args.output or str(default_output(args.config))))

@@ -36,9 +36,7 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Annotated[int, Meta(ge=1)] | None, Meta(description="The dimension, where the file does not show it.")
     ] = None
     test: Annotated[str | None, Meta(description="Held-out rows, evaluated where the history is recorded.")] = None
-    options: Annotated[Table, Meta(description="Options of a synthetic or image source.")] = field(
-        default_factory=dict
-    )
+    options: Annotated[Table, Meta(description="Options of a synthetic or image source.")] = field(default_factory=dict)
 
 
 class Problem(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,17 +64,15 @@ class Workers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Annotated[int, Meta(ge=1)] | Literal["ranks"],
         Meta(description='M; "ranks" makes the result depend on the launch.'),
     ]
-    weights: Annotated[
-        Literal["samples", "uniform"], Meta(description="p_m = N_m/N, or p_m = 1/M.")
-    ] = "samples"
+    weights: Annotated[Literal["samples", "uniform"], Meta(description="p_m = N_m/N, or p_m = 1/M.")] = "samples"
 
 
 class Algorithm(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The method and its schedule."""
 
-    name: Annotated[
-        str, Meta(description="local-sgd, minibatch-sgd, thumb-twiddling, sgd, or FILE.py:NAME.")
-    ] = "local-sgd"
+    name: Annotated[str, Meta(description="local-sgd, minibatch-sgd, thumb-twiddling, sgd, or FILE.py:NAME.")] = (
+        "local-sgd"
+    )
     rounds: Annotated[int, Meta(ge=1, description="R: local phases, each with an averaging after it.")]
     local_steps: Annotated[
         Positive | Table,
@@ -115,16 +111,16 @@ class Algorithm(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "linear, quadratic, tail; or tables with `kind`."
         ),
     ] = "last"
-    start: Annotated[Literal["zero", "normal"], Meta(description="x0 = 0, or x0 ~ N(0, I), the same on all workers.")] = (
-        "zero"
-    )
+    start: Annotated[
+        Literal["zero", "normal"], Meta(description="x0 = 0, or x0 ~ N(0, I), the same on all workers.")
+    ] = "zero"
     options: Annotated[Table, Meta(description="Options of the method itself.")] = field(default_factory=dict)
 
 
 class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A level of the tree: workers in a group average every `period` rounds."""
 
-    group: Annotated[int | str | Table, Meta(description='"world".')]
+    group: Annotated[Literal["world"], Meta(description='"world": all workers.')]
     period: Annotated[int, Meta(ge=1, description="In rounds.")] = 1
 
 
@@ -160,7 +156,8 @@ class Run(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Meta(description="Per rank; default: the cores that the rank may use over the ranks that share them."),
     ] = None
     stall_seconds: Annotated[
-        Annotated[float, Meta(ge=0)], Meta(description="A rank that does not end a round for so long ends the job; 0: never.")
+        Annotated[float, Meta(ge=0)],
+        Meta(description="A rank that does not end a round for so long ends the job; 0: never."),
     ] = 300.0
 
 
@@ -171,7 +168,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     problem: Problem = Problem()
     workers: Workers
     algorithm: Algorithm
-    levels: list[Level] = field(default_factory=list)
+    levels: Annotated[list[Level], Meta(max_length=1, description="None: the world, every round.")] = field(
+        default_factory=list
+    )
     output: Output = Output()
     stop: Stop = Stop()
     run: Run = Run()

@@ -57,6 +57,8 @@ def find(source: str, folder: Path) -> Found:
         raise DataError(f'data.source = "{source}" does not exist ({where}): correct the path')
     if path.is_dir():
         raise DataError(f"{path} is a folder: name one data file in it")
+    if not path.is_file():
+        raise DataError(f"{path} is not a regular file: all ranks must be able to read any part of it")
     try:
         return _look(path)
     except BROKEN as error:

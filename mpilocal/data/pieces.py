@@ -119,6 +119,21 @@ def without_zeros(rows: Rows) -> Rows:
     return rows._replace(values=values[keep], indices=indices[keep], indptr=offsets(keep)[indptr])
 
 
+def densified(rows: Rows) -> Rows:
+    """Return the rows with all their zeros."""
+    if rows.dense is not None:
+        return rows
+    values, indices, indptr = csr(rows)
+    dense = np.zeros((rows.count, rows.features), values.dtype)
+    # a piece at a time: the row numbers of all non-zeros would be as large as the rows
+    for first in range(0, rows.count, 1 << 16):
+        last = min(first + (1 << 16), rows.count)
+        row = np.repeat(np.arange(first, last), np.diff(indptr[first : last + 1]))
+        here = slice(indptr[first], indptr[last])
+        dense[row, indices[here]] = values[here]
+    return Rows(rows.labels, rows.features, dense=dense, users=rows.users)
+
+
 def size_of(rows: Rows) -> int:
     """Return the bytes that the rows occupy."""
     return sum(item.nbytes for item in rows if isinstance(item, np.ndarray))

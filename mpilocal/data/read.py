@@ -10,9 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from mpilocal.config.structs import Data
 from mpilocal.data.kind import Found, find
-from mpilocal.data.pieces import cast
+from mpilocal.data.pieces import cast, densified
 from mpilocal.data.rows import Part, Rows, block
-from mpilocal.data.sources import no_options, open_found
+from mpilocal.data.sources import open_found, text_options
 from mpilocal.errors import DataError, agreed
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ def read_part(comm: Intracomm, data: Data, folder: Path, dtype: DTypeLike = np.f
         from mpilocal.data.text import read_text
 
         with agreed(comm):
-            no_options(data)
+            layout = text_options(data).layout
         rows, first, total = read_text(comm, found, data.features)
+        if layout == "dense":
+            rows = densified(rows)
     else:
         with agreed(comm):
             source = open_found(found, data)

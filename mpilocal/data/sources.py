@@ -5,14 +5,16 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO, Literal
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from mpilocal.config.structs import Data
+from mpilocal.config.typed import build
 from mpilocal.data.kind import Found, find, opened
-from mpilocal.data.pieces import cut, empty, join
+from mpilocal.data.pieces import cut, densified, empty, join
 from mpilocal.data.rows import Rows, Source
 from mpilocal.errors import ConfigError, DataError
 
@@ -47,10 +49,12 @@ def open_found(found: Found, data: Data) -> Source:
 
         source = Images(found, data.options)
     else:
-        no_options(data)
         if found.kind == "text":
+            layout = text_options(data).layout
             source = Text(found, data.features)
-        elif found.kind == "hdf5":
+            return Dense(source) if layout == "dense" else source
+        no_options(data)
+        if found.kind == "hdf5":
             from mpilocal.data.hdf5 import Hdf5Source
 
             source = Hdf5Source(found.path)
@@ -59,6 +63,19 @@ def open_found(found: Found, data: Data) -> Source:
 
             source = open_npz(found.path)
     return widened(source, data.features, data.source)
+
+
+class TextOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Options of LIBSVM text."""
+
+    layout: Annotated[Literal["sparse", "dense"], Meta(description="dense: store all zeros, faster where few are.")] = (
+        "sparse"
+    )
+
+
+def text_options(data: Data) -> TextOptions:
+    """Return the options of a text source; ConfigError where one is unknown."""
+    return build(TextOptions, data.options, "data.options")
 
 
 def no_options(data: Data) -> None:
@@ -87,6 +104,20 @@ class _Wider:
 
     def read(self, first: int, last: int) -> Rows:
         return self.source.read(first, last)._replace(features=self.features)
+
+
+class Dense:
+    """A sparse source whose rows are given with all their zeros."""
+
+    def __init__(self, source: Source) -> None:
+        """Wrap the source."""
+        self.source = source
+        self.total, self.features, self.sparse = source.total, source.features, False
+        self.extra = source.extra
+
+    def read(self, first: int, last: int) -> Rows:
+        """Return rows first ≤ i < last."""
+        return densified(self.source.read(first, last))
 
 
 class InMemory:

@@ -1,0 +1,359 @@
+"""The specification, slow and obvious: plain Python and NumPy, dense, one row at a time, no code of the package.
+
+Rows are a (n, d) matrix a and labels y (n,). An iterate is a matrix x (outputs, d) or, with an intercept,
+(outputs, d + 1): one row of weights per class of softmax, else a single one. t counts local steps from 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+MASK = 2**64 - 1
+
+
+class Model(NamedTuple):
+    """F(x) = Σ_i w_i ℓ(z_i; y_i) + ½ Σ_j (λ + r_j) x_j², z_i = A_i x (+ intercept, which is not regularised)."""
+
+    loss: str
+    l2: float = 0.0  # λ
+    intercept: bool = False
+    outputs: int = 1
+    ridge: Array | None = None  # r (d,) of a quadratic
+
+
+def exp(v: float) -> float:
+    return math.inf if v > 709.78 else math.exp(v)
+
+
+# Losses: ℓ, dℓ/dz and d²ℓ/dz² of a prediction z (a number, or the scores of the classes) and a label y.
+
+
+def value(loss: str, z: Any, y: float) -> float:
+    if loss == "softmax":
+        top = max(z)
+        return math.log(math.fsum(exp(s - top) for s in z)) + (top - z[int(y)])
+    m = y * z
+    if loss == "logistic":
+        return max(-m, 0.0) + math.log1p(exp(-abs(m)))
+    if loss == "squared":
+        return 0.5 * (z - y) ** 2
+    if loss == "squared-hinge":
+        return max(0.0, 1 - m) ** 2
+    if loss == "smooth-hinge":
+        return 0.5 - m if m <= 0 else 0.5 * max(0.0, 1 - m) ** 2
+    if loss == "exponential":
+        return exp(-m)
+    assert loss == "quadratic"
+    return -z
+
+
+def slope(loss: str, z: Any, y: float) -> Any:
+    if loss == "softmax":
+        slopes = probabilities(z)
+        slopes[int(y)] -= 1
+        return slopes
+    m = y * z
+    if loss == "logistic":
+        return -y / (1 + exp(m))
+    if loss == "squared":
+        return z - y
+    if loss == "squared-hinge":
+        return -2 * y * max(0.0, 1 - m)
+    if loss == "smooth-hinge":
+        return -y if m <= 0 else -y * max(0.0, 1 - m)
+    if loss == "exponential":
+        return -y * exp(-m)
+    assert loss == "quadratic"
+    return -1.0
+
+
+def curvature(loss: str, z: Any, y: float) -> Any:
+    if loss == "softmax":
+        p = probabilities(z)
+        return np.diag(p) - np.outer(p, p)
+    m = y * z
+    if loss == "logistic":
+        return 1 / (2 + exp(abs(m)) + exp(-abs(m)))
+    if loss == "squared":
+        return 1.0
+    if loss == "squared-hinge":
+        return 2.0 if m < 1 else 0.0
+    if loss == "smooth-hinge":
+        return 1.0 if 0 < m < 1 else 0.0
+    if loss == "exponential":
+        return exp(-m)
+    assert loss == "quadratic"
+    return 0.0
+
+
+def right(loss: str, z: Any, y: float) -> bool:
+    """Whether a row is predicted right; a tie is not."""
+    if loss == "softmax":
+        return all(z[int(y)] > s for c, s in enumerate(z) if c != y)
+    return bool(y * z > 0)
+
+
+def probabilities(z: Array) -> Array:
+    e = np.array([exp(s - max(z)) for s in z])
+    return e / e.sum()
+
+
+# One row, then the objective.
+
+
+def augmented(model: Model, row: Array) -> Array:
+    """The row, with a one for the intercept."""
+    return np.append(row, 1.0) if model.intercept else row
+
+
+def scores(model: Model, row: Array, x: Array) -> Any:
+    z = x @ augmented(model, row)
+    return z if model.loss == "softmax" else float(z[0])
+
+
+def row_value(model: Model, row: Array, y: float, x: Array) -> float:
+    return value(model.loss, scores(model, row, x), y)
+
+
+def row_gradient(model: Model, row: Array, y: float, x: Array) -> Array:
+    """∇ℓ_i(x) = ℓ'(z_i) a_iᵀ, the shape of x, without l2."""
+    return np.outer(np.atleast_1d(slope(model.loss, scores(model, row, x), y)), augmented(model, row))
+
+
+def row_hessian(model: Model, row: Array, y: float, x: Array, v: Array) -> Array:
+    """∇²ℓ_i(x) v = ℓ''(z_i) ⟨a_i, v⟩ a_iᵀ, the shape of x, without l2."""
+    a = augmented(model, row)
+    return np.outer(np.atleast_2d(curvature(model.loss, scores(model, row, x), y)) @ (v @ a), a)
+
+
+def penalty(model: Model, x: Array) -> Array:
+    """λ + r_j of each coordinate, the shape of x."""
+    out = np.full(x.shape, model.l2)
+    if model.ridge is not None:
+        out[:, : len(model.ridge)] += model.ridge
+    if model.intercept:
+        out[:, -1] = 0.0
+    return out
+
+
+def objective(model: Model, a: Array, y: Array, weights: Array, x: Array) -> float:
+    """F(x) for the weights (n,) of the rows."""
+    losses = [w * row_value(model, row, label, x) for row, label, w in zip(a, y, weights, strict=True)]
+    return math.fsum(losses) + 0.5 * float(np.sum(penalty(model, x) * x * x))
+
+
+def gradient(model: Model, a: Array, y: Array, weights: Array, x: Array) -> Array:
+    terms = [w * row_gradient(model, row, label, x) for row, label, w in zip(a, y, weights, strict=True)]
+    return np.sum(terms, axis=0) + penalty(model, x) * x
+
+
+def hessian_product(model: Model, a: Array, y: Array, weights: Array, x: Array, v: Array) -> Array:
+    terms = [w * row_hessian(model, row, label, x, v) for row, label, w in zip(a, y, weights, strict=True)]
+    return np.sum(terms, axis=0) + penalty(model, x) * v
+
+
+# Draws: a hash of (seed, worker, number of the draw).
+
+
+def mix(z: int) -> int:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return z ^ (z >> 31)
+
+
+def draw(seed: int, worker: int, number: int, count: int, reshuffle: bool) -> int:
+    """The row, 0 … count − 1, that is draw `number` of a worker."""
+    key = mix(mix((seed + 0x9E3779B97F4A7C15) & MASK) ^ (worker * 0xD1342543DE82EF95 & MASK))
+    if not reshuffle:
+        return mix((key + number * 0x9E3779B97F4A7C15) & MASK) * count >> 64
+    epoch, place = divmod(number, count)
+    return permutation(key, epoch, count)[place]
+
+
+def permutation(key: int, epoch: int, count: int) -> list[int]:
+    """The order of the rows in an epoch: a Feistel network on 2^bits ≥ count places, cycles cut to those < count."""
+    if count == 1:
+        return [0]
+    bits = (count - 1).bit_length()
+    low = (bits + 1) // 2  # the lower half's bits
+    secret = mix(key ^ mix((epoch + 0xA0761D6478BD642F) & MASK))
+
+    def network(place: int) -> int:
+        left, right = place >> low, place % 2**low
+        for turn in range(24 if bits < 4 else 6):
+            if turn % 2 == 0:
+                left ^= mix((secret + 32 * right + turn) & MASK) % 2 ** (bits - low)
+            else:
+                right ^= mix((secret + 32 * left + turn) & MASK) % 2**low
+        return (left << low) + right
+
+    order = []
+    for place in range(count):
+        place = network(place)
+        while place >= count:
+            place = network(place)
+        order.append(place)
+    return order
+
+
+class Worker(NamedTuple):
+    """A worker's rows and its weight p_m in the average."""
+
+    number: int  # global id
+    a: Array
+    y: Array
+    weight: float
+
+
+class Sampling(NamedTuple):
+    seed: int
+    batch: int | str  # samples per step, or "all"
+    reshuffle: bool = False
+
+    def gradient(self, model: Model, worker: Worker, x: Array, step: int, steps: int = 1) -> Array:
+        """The mean of ∇ℓ_i over the samples of `steps` steps from `step` on, without l2."""
+        picks: Sequence[int] = range(len(worker.y))
+        if self.batch != "all":
+            batch = int(self.batch)
+            numbers = range(step * batch, (step + steps) * batch)
+            picks = [draw(self.seed, worker.number, k, len(worker.y), self.reshuffle) for k in numbers]
+        return np.sum([row_gradient(model, worker.a[i], worker.y[i], x) for i in picks], axis=0) / len(picks)
+
+
+def local_steps(
+    model: Model,
+    worker: Worker,
+    sampling: Sampling,
+    x: Array,
+    etas: Sequence[float],
+    first: int,
+    shift: Array | float = 0.0,
+    visit: Callable[[int, Array], None] = lambda t, x: None,
+) -> tuple[Array, Array]:
+    """x ← x − η_t g_t, g_t = ∇f(x; ξ_t) + λ x + s, for t = first, first + 1, …; return x and Σ_t g_t.
+
+    `visit` sees the iterate before each step.
+    """
+    total = np.zeros_like(x)
+    for t, eta in enumerate(etas, first):
+        visit(t, x)
+        g = sampling.gradient(model, worker, x, t) + penalty(model, x) * x + shift
+        x, total = x - eta * g, total + g
+    return x, total
+
+
+# Methods: each yields x̄ after every round, from round 0 on.
+
+
+class Plan(NamedTuple):
+    """A method's schedule: round r covers the steps bounds[r] ≤ t < bounds[r + 1]."""
+
+    bounds: Sequence[int]
+    eta: Callable[[int], float]
+    server: float = 1.0
+    inner: float | None = None
+    weights: Callable[[int], float] = lambda t: 1.0
+
+
+def local_sgd(
+    model: Model, workers: Sequence[Worker], sampling: Sampling, plan: Plan, x0: Array
+) -> Iterator[tuple[Array, Array]]:
+    """Stich (2019), Algorithm 1; yields (x̄, x̂) with x̂ = (1/S) Σ_t w_t Σ_m p_m x_m,t over the steps so far."""
+    x, total, count = x0, np.zeros_like(x0), 0.0
+    yield x, x
+    for first, last in zip(plan.bounds, plan.bounds[1:], strict=False):
+        seen: list[Array] = []
+        ends, sums = [], []
+        for m in workers:
+
+            def visit(t: int, at: Array, m: Worker = m, seen: list[Array] = seen) -> None:
+                seen.append(m.weight * plan.weights(t) * at)
+
+            etas = [plan.eta(t) if plan.inner is None else plan.inner for t in range(first, last)]
+            end, gradients = local_steps(model, m, sampling, x, etas, first, visit=visit)
+            ends.append(end)
+            sums.append(gradients)
+        total = total + np.sum(seen, axis=0)
+        count += sum(plan.weights(t) for t in range(first, last))
+        p = [m.weight for m in workers]
+        if plan.inner is not None:
+            x = x - plan.eta(first) * mean(sums, p)
+        elif plan.server != 1:
+            x = x + plan.server * (mean(ends, p) - x)
+        else:
+            x = mean(ends, p)
+        yield x, total / count if count else x
+
+
+def one_step_rounds(
+    model: Model, workers: Sequence[Worker], sampling: Sampling, plan: Plan, x0: Array, idle: bool
+) -> Iterator[Array]:
+    """x ← x − η_r (Σ p_m g_m + λ x), g_m the mean over H·b samples: minibatch SGD; over b: thumb-twiddling (`idle`)."""
+    x = x0
+    yield x
+    for r, (first, last) in enumerate(zip(plan.bounds, plan.bounds[1:], strict=False)):
+        step, steps = (r, 1) if idle else (first, last - first)
+        g = np.sum([m.weight * sampling.gradient(model, m, x, step, steps) for m in workers], axis=0)
+        x = x - plan.eta(r) * (g + penalty(model, x) * x)
+        yield x
+
+
+def mean(rows: Sequence[Array], weights: Sequence[float]) -> Array:
+    """Σ w_m x_m / Σ w, each coordinate summed without rounding."""
+    stacked = np.array(rows, np.float64)
+    flat = stacked.reshape(len(stacked), -1)
+    sums = [math.fsum(w * v for w, v in zip(weights, column, strict=True)) for column in flat.T]
+    return np.array(sums).reshape(stacked.shape[1:]) / math.fsum(weights)
+
+
+# Schedules.
+
+
+def blocks(n: int, workers: int) -> list[range]:
+    """The rows of each worker: with q, r = divmod(n, M) the first r workers hold q + 1 rows."""
+    q, r = divmod(n, workers)
+    ends = np.cumsum([q + 1] * r + [q] * (workers - r))
+    return [range(end - q - (m < r), end) for m, end in enumerate(ends)]
+
+
+def bounds(kind: int | Mapping[str, Any], rounds: int) -> list[int]:
+    """The step at which each round begins, and the last one's end."""
+    out = [0]
+    for j in range(1, rounds + 1):
+        if isinstance(kind, int):
+            out.append(out[-1] + kind)
+        elif kind["kind"] == "post-local":
+            out.append(out[-1] + (1 if j <= kind["until"] else kind["steps"]))
+        else:
+            out.append(max(out[-1] + 1, math.floor(kind["scale"] * j * j)))
+    return out
+
+
+def step_size(kind: float | Mapping[str, Any], t: int, rows: int = 0) -> float:
+    """η_t."""
+    if not isinstance(kind, Mapping):
+        return kind
+    if kind["kind"] == "constant":
+        eta = kind["value"]
+    elif kind["kind"] == "inverse-time":
+        eta = kind["scale"] / (kind["shift"] + t)
+    elif kind["kind"] == "inverse-sqrt":
+        eta = kind["scale"] / math.sqrt(kind.get("shift", 1.0) + t)
+    elif kind["kind"] == "stich":
+        eta = 32 * kind["c"] if kind.get("constant") else min(32.0, kind["c"] * rows / (t + 1))
+    else:
+        eta = kind["values"][sum(step <= t for step in kind["steps"])]
+    warmup = kind.get("warmup", 0)
+    return float(eta * min(1.0, (t + 1) / warmup) if warmup else eta)
+
+
+def weight(kind: str, t: int, shift: float = 1.0, begin: int = 0) -> float:
+    """w_t of an average of the iterates."""
+    return {"uniform": 1.0, "linear": shift + t, "quadratic": (shift + t) ** 2, "tail": float(t >= begin)}[kind]
