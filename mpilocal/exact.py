@@ -86,10 +86,10 @@ class StreamSum:
         self.tops = np.full(dim, exact.EMPTY, np.int16)
         self.common = np.zeros(dim + extra, np.int16)
         self.limbs = np.zeros((exact.LIMBS, dim), np.int64)
-        self._scratch = []
+        self.scratch = []
         for _ in range(threads.count):
             factors = np.zeros((2 * exact.LIMBS + 1, exact.BLOCK))
-            self._scratch.append((factors, factors.view(np.int64), np.zeros(exact.BLOCK)))
+            self.scratch.append((factors, factors.view(np.int64), np.zeros(exact.BLOCK)))
         self.sizes = (self.common.nbytes, self.limbs.nbytes)
 
     def clear(self) -> None:
@@ -100,7 +100,7 @@ class StreamSum:
     def add(self, rows: Array, scale: Array) -> None:
         """Add scale_m · rows_m for this rank's rows (m, dim)."""
         self.threads.run(
-            exact.deposit, self.dim, (rows, scale, self.width, self.tops, self.limbs), self._scratch, GRAIN
+            exact.deposit, self.dim, (rows, scale, self.width, self.tops, self.limbs), self.scratch, GRAIN
         )
 
     def begin(self) -> None:

@@ -32,6 +32,9 @@ class Consensus:
         """Return the consensus of the rows x (workers here, dim); collective."""
         if tree.workers == 1:
             return 0.0
+        if tree.stream is not None and x is tree.stream.x:
+            tree.finish_stream(tree.stream)
+            return tree.stream.consensus()
         center = tree.average(x)
         tree.threads.run(vector.distances, tree.count, (x, center, self._out[:, 0]))
         if isinstance(self._sum, SmallSum):

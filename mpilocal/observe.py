@@ -66,8 +66,9 @@ class Recorder(Observer):
         """Measure the drift just before the averaging."""
         waits, wire = list(self.tree.waits), (self.tree.wire.messages, self.tree.wire.bytes)
         self._consensus, self._measured = self._measure(self.tree, state.x), rounds
-        self.tree.waits = waits
-        self.tree.wire.messages, self.tree.wire.bytes = wire
+        if self.tree.stream is None:  # of a streamed mean this was the averaging itself
+            self.tree.waits = waits
+            self.tree.wire.messages, self.tree.wire.bytes = wire
 
     def start(self, state: Any, rounds: int) -> None:
         """Record the start of a new run."""

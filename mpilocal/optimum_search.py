@@ -52,6 +52,7 @@ class Search:
         least = float(problem.blocks.scale.min(initial=math.inf))
         self._lightest = min(comm.allgather(least)) / problem.blocks.divisor  # weight of a row
         self.gradients = self.products = 0
+        self.differences = False  # of ∇F take the place of Hessian products
         self.best: tuple[Vector, Value] | None = None
         self._message = np.empty(problem.dim + 1)
         self._point = np.full(problem.dim, np.nan)
@@ -112,11 +113,7 @@ class Search:
         if self.products >= PRODUCTS:
             raise Spent
         self.products += 1
-        if not np.array_equal(self._point, x):
-            self._point[:] = x
-            self._send(POINT, x)
-        self._send(PRODUCT, v)
-        image = self.problem.hessian_product(self._point, v)
+        image = self._difference(x, v) if self.differences else self._product(x, v)
         if not np.isfinite(image).all():
             raise Spent
         return image
@@ -142,6 +139,22 @@ class Search:
         value = self.problem.evaluate(self._point)
         return value._replace(objective=math.inf) if math.isnan(value.objective) else value
 
+    def _product(self, x: Vector, v: Vector) -> Vector:
+        if not np.array_equal(self._point, x):
+            self._point[:] = x
+            self._send(POINT, x)
+        self._send(PRODUCT, v)
+        return self.problem.hessian_product(self._point, v)
+
+    def _difference(self, x: Vector, v: Vector) -> Vector:
+        """Return (∇F(x + h v) − ∇F(x − h v))/(2h) with ‖h v‖ = ε^⅓ max(1, ‖x‖), where its two errors are alike."""
+        length = np.finfo(np.float64).eps ** (1 / 3) * max(1.0, length_of(x))
+        if (size := length_of(v)) == 0:
+            return np.zeros_like(v)
+        h = length / size
+        image: Vector = (self._evaluate(x + h * v).gradient - self._evaluate(x - h * v).gradient) / (2 * h)
+        return image
+
     def _stretch(self, x: Vector, value: Value) -> None:
         """Raise `Separated` if F(t·x) comes to 0; tried anew only after F has halved."""
         if value.objective > self._checked / 2:
@@ -157,6 +170,11 @@ class Search:
         if self.comm.size > 1:
             self._message[0], self._message[1:] = command, vector
             self.comm.Bcast(self._message)
+
+
+def length_of(x: Vector) -> float:
+    """Return ‖x‖, with the same bits for any number of BLAS threads."""
+    return math.sqrt(float(np.sum(x * x)))
 
 
 def column_scale(problem: Problem, comm: Intracomm) -> Vector:

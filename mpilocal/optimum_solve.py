@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import importlib
 import math
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mpilocal.errors import agree
 from mpilocal.kernels.scalar import Loss
-from mpilocal.optimum_search import FLAT, VANISHING, Search, Separated, Spent, Vector
+from mpilocal.optimum_search import FLAT, VANISHING, Search, Separated, Spent, Vector, length_of
 from mpilocal.problem import Problem, Value
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ def _minimise(search: Search) -> Solution:
         value = search.evaluate(x)
         if problem.loss == Loss.LINEAR:
             x, value = _quadratic(search, value)
-        elif problem.loss == Loss.CUSTOM and _curveless(search, x, value.gradient):
-            x, value = _quasi_newton(search, x)
-            note = "the loss has no curvature(z, y, one), so a quasi-Newton method was used; "
         else:
+            if problem.loss == Loss.CUSTOM and _curveless(search, x, value.gradient):
+                search.differences = True
+                note = "the loss has no curvature(z, y, one): differences of its slope took the place; "
             if problem.l2 == 0 and problem.loss in FLAT:
                 _separate(search, x)
             # The second turn is for where Newton's method alone does not get on.
-            norm = _norm(search.scale * value.gradient)
+            norm = length_of(search.scale * value.gradient)
             for goal in (1e-5 * norm, 1e-12 * norm):
                 x, value = _polish(search, *_descend(search, x, value, goal))
                 if value.gradient_norm <= TARGET:
@@ -91,7 +91,7 @@ def _minimise(search: Search) -> Solution:
         norm = found.value.gradient_norm
         return Solution(found.x, 0.0, norm, attained, note, search.gradients, search.products, separated=True)
     except Spent:
-        note = f"the solver stopped after {search.products} Hessian products; "
+        note += f"the solver stopped after {search.products} Hessian products; "
         x, value = search.best if search.best is not None else (x, search.evaluate(x))
     if value.objective == -math.inf:
         note = "F is unbounded below; "
@@ -107,7 +107,8 @@ def _separate(search: Search, x: Vector) -> None:
     loss = search.problem.loss
     search.change(Loss.LOGISTIC)
     value = search.evaluate(x)
-    _descend(search, x, value, 1e-5 * _norm(search.scale * value.gradient))
+    with suppress(Spent):
+        _descend(search, x, value, 1e-5 * length_of(search.scale * value.gradient))
     search.change(loss)
 
 
@@ -116,7 +117,7 @@ def _descend(search: Search, x: Vector, value: Value, goal: float) -> tuple[Vect
     from scipy.optimize import minimize
 
     u, gradient = x / search.scale, search.scale * value.gradient
-    norm = _norm(gradient)
+    norm = length_of(gradient)
     if norm <= goal:
         return x, value
     # The first radius is the way to the minimum along −∇F: ‖g‖³ / gᵀHg.
@@ -200,19 +201,6 @@ def _curveless(search: Search, x: Vector, gradient: Vector) -> bool:
     """Return whether the rows add nothing to ∇²F: a user's loss without `curvature`."""
     ridge = np.where(search.problem.penalised, search.problem.l2, 0.0)
     return bool(np.array_equal(search.product(x, gradient), ridge * gradient))
-
-
-def _quasi_newton(search: Search, x: Vector) -> tuple[Vector, Value]:
-    from scipy.optimize import minimize
-
-    narrowest = float(search.scale.min()) / math.sqrt(len(x))
-    options = {"maxiter": 10_000, "maxfun": 20_000, "maxcor": 30, "ftol": 0.0, "gtol": TARGET * narrowest}
-    found = minimize(search.scaled, x / search.scale, jac=True, method="L-BFGS-B", options=options)
-    return (x := search.scale * found.x), search.evaluate(x)
-
-
-def _norm(x: Vector) -> float:
-    return math.sqrt(float(np.sum(x * x)))
 
 
 def _one_thread(dim: int) -> AbstractContextManager[Any]:

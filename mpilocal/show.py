@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mpilocal.api import Result
 
 Facts = dict[str, Any]
+ROUNDING = 1e-15  # of an objective, relative
 BOUNDS = ("suboptimality_bound", "suboptimality_certified")
 
 
@@ -37,10 +38,11 @@ def facts_of(result: Result) -> Facts:
 
     Returns:
         status, round, rounds, step, reason; objective, suboptimality, gradient_norm, consensus and the other columns
-        of the last recorded round (None where not known), recorded_round; suboptimality_certified: F − D̂ ≥ F − F* where
-        the dual value D̂ is known; suboptimality_bound: ‖∇F‖²/(2 l2), loose, where l2 > 0 and the optimum is not known; workers, ranks, threads; seconds: of the loop, the maximum over
-        ranks, summed over resumes; samples, samples_per_second; bytes: of the algorithm's ledger, all levels;
-        levels: the ledger of each; path; config; resolved.
+        of the last recorded round (None where not known), recorded_round; suboptimality_certified: F − D̂ ≥ F − F*
+        where the dual value D̂ is known; suboptimality_bound: ‖∇F‖²/(2 l2), loose, where l2 > 0 and the optimum is not
+        known; workers, ranks, threads; seconds: of the loop, the maximum over ranks, summed over resumes; samples,
+        samples_per_second; bytes: of the algorithm's ledger, all levels; levels: the ledger of each; path; config;
+        resolved.
     """
     last = {name: column[-1].item() for name, column in result.history.items() if len(column)}
     timings = {name.removeprefix("timings/"): value for name, value in last.items() if name.startswith("timings/")}
@@ -203,7 +205,8 @@ def _optimum(config: Config, resolved: Mapping[str, Any]) -> str | None:
     if "optimum_gradient_norm" in resolved:
         said += f", where the gradient norm is {resolved['optimum_gradient_norm']:.2g}"
     if "optimum_dual" in resolved:
-        said += f"; at most {max(resolved['optimum'] - resolved['optimum_dual'], 0.0):.2g} above the least value"
+        within = max(resolved["optimum"] - resolved["optimum_dual"], ROUNDING * max(1.0, abs(resolved["optimum"])))
+        said += f"; certified to {within:.1g}"
     return f"{said}{note and f' ({note})'}"
 
 

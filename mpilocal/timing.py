@@ -91,28 +91,35 @@ def table(timings: Mapping[str, Any], ledger: Mapping[str, int], facts: Mapping[
             as `level1/expected`.
         facts: ranks, threads, workers, rounds, samples.
     """
-    loop, total = timings["loop_max"], timings["total_max"]
+    loop = timings["loop_max"]
+
+    def line(title: str, name: str) -> str:
+        least, mean, most = (timings[f"{name}_{kind}"] for kind in ("min", "mean", "max"))
+        share = 100 * mean / timings["total_mean"] if timings["total_mean"] else 0.0
+        return f"{title:<16} {least:>10.4g} {mean:>10.4g} {most:>10.4g} {share:>6.1f}"
+
+    def many(count: int, thing: str) -> str:
+        return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
     lines = [
-        f"Loop of {loop:.4g} s on {facts['ranks']} ranks × {facts['threads']} threads "
-        f"for {facts['rounds']} rounds of {facts['workers']} workers, {facts['samples']:,} samples",
+        f"Loop of {loop:.4g} s on {many(facts['ranks'], 'rank')} × {many(facts['threads'], 'thread')} for "
+        f"{many(facts['rounds'], 'round')} of {many(facts['workers'], 'worker')}, {many(facts['samples'], 'sample')}",
         "",
         f"{'Section':<16} {'min':>10} {'avg':>10} {'max':>10} {'%':>6}",
         "-" * 56,
+        *(line(title, name) for name, title in TITLES.items()),
+        line("total", "total"),
+        "(seconds over the ranks, without start-up)",
+        "",
     ]
-    for name, title in TITLES.items():
-        least, mean, most = (timings[f"{name}_{kind}"] for kind in ("min", "mean", "max"))
-        share = 100 * mean / timings["total_mean"] if total else 0.0
-        lines.append(f"{title:<16} {least:>10.4g} {mean:>10.4g} {most:>10.4g} {share:>6.1f}")
-    lines.append(
-        f"{'total':<16} {timings['total_min']:>10.4g} {timings['total_mean']:>10.4g} {total:>10.4g} {100.0:>6.1f}"
-    )
-    lines.append("")
     level = 1
     while f"level{level}/averagings" in ledger:
         averagings, vectors, size = (ledger[f"level{level}/{key}"] for key in ("averagings", "vectors", "bytes"))
         expected = ledger.get(f"level{level}/expected")
-        tick = "" if expected is None else (" ✓" if expected == size else f" ✗ (closed form: {expected:,})")
-        lines.append(f"Level {level}: {averagings:,} averagings, {vectors:,} vectors, {size:,} bytes{tick}")
+        said = f"Level {level}: {many(averagings, 'averaging')}, {many(vectors, 'vector')}, {many(size, 'byte')}"
+        if expected is not None:
+            said += ", as the closed form says ✓" if expected == size else f" ✗ the closed form says {expected:,}"
+        lines.append(said)
         level += 1
     if loop > 0:
         lines.append(f"Performance: {facts['samples'] / loop:.4g} samples/s, {facts['rounds'] / loop:.4g} rounds/s")

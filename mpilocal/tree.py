@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mpilocal.data.rows import block
 from mpilocal.exact import SMALL, SmallSum, StreamSum, relative
 from mpilocal.ledger import Ledger, Wire
+from mpilocal.stream import Streamed
 from mpilocal.threads import Threads
 
 if TYPE_CHECKING:
@@ -99,9 +100,10 @@ class Tree:
         workers: M, on all ranks.
         first: global id of the first worker here.
         count: how many are here.
-        weights: p_m of the workers here, (count,).
+        weights: p_m of the workers here, (count,). scale: p_m / max p, whose mean is `Σ scale_m x_m / divisor`.
         ledger: per level.
         wire: what this rank sent.
+        stream: the sum that a method streams its workers into, or None.
         flag: what this rank brings to the next meeting, ≥ 0; `flags` is the largest that any rank brought.
         waits: seconds in the first collective of each averaging since they were last taken.
     """
@@ -124,13 +126,14 @@ class Tree:
         self.count = last - self.first
         self.weights = np.ascontiguousarray(weights[self.first : last], np.float64)
         scale, self._divisor = relative(weights)
-        self._scale = np.ascontiguousarray(scale[self.first : last])
+        self.scale = np.ascontiguousarray(scale[self.first : last])
         self.threads, self.period, self.exact = threads, period, exact
         self.ledger = [Ledger()]
         self.wire = Wire()
         self.flag = 0
         self.flags = 0
         self.waits: list[float] = []
+        self.stream: Streamed | None = None
         self._means: dict[int, Mean] = {}
 
     def meets(self, round: int) -> bool:
@@ -148,7 +151,12 @@ class Tree:
             self.flags, self.flag = max(self.flags, self.flag), 0
             self.ledger[0].add(0, x.shape[1], x.itemsize)
             return True
-        x[:] = self.average(x)
+        if self.stream is not None and x is self.stream.x:
+            self.finish_stream(self.stream)
+            x[0] = self.stream.mean[:-1]
+            self.stream.ready = False
+        else:
+            x[:] = self.average(x)
         self.ledger[0].add(self.workers, x.shape[1], x.itemsize)
         return True
 
@@ -157,16 +165,41 @@ class Tree:
         flags, self.flags = self.flags, 0
         return flags
 
+    def finish_stream(self, stream: Streamed) -> None:
+        """Bring the streamed mean of a round to all ranks, once; collective; flags ride along."""
+        if stream.ready:
+            return
+        total = stream.merge()
+        total.begin()
+        total.common[-1] = self.flag
+        seconds = 0.0
+        if self.comm is not None:
+            from mpi4py import MPI
+
+            begin = time.perf_counter()
+            self.comm.Allreduce(MPI.IN_PLACE, total.common, MPI.MAX)
+            seconds = time.perf_counter() - begin
+            self.wire.add(total.common.nbytes)
+        total.align()
+        if self.comm is not None:
+            self.comm.Allreduce(MPI.IN_PLACE, total.limbs, MPI.SUM)
+            self.wire.add(total.limbs.nbytes)
+        total.finish(self._divisor, stream.mean)
+        self.flags, self.flag = max(self.flags, int(total.common[-1])), 0
+        self.waits.append(seconds)
+        total.clear()
+        stream.ready = True
+
     def average(self, x: Array) -> Array:
         """Return Σ_m p_m x_m / Σ p of the rows x (count, dim) as float64 (dim,), reused by the next call; collective.
 
-        It is not counted in the ledger; flags ride along.
+        It is not counted in the ledger; flags ride along. Of a streamed iterate it is the iterate itself.
         """
-        if self.workers == 1:
+        if self.workers == 1 or (self.stream is not None and x is self.stream.x):
             return np.asarray(x[0], np.float64)
         mean = self._means.get(x.shape[1])
         if mean is None:
-            mean = Mean(self.comm, x.shape[1], self.workers, self._scale, self._divisor, self.threads, self.exact)
+            mean = Mean(self.comm, x.shape[1], self.workers, self.scale, self._divisor, self.threads, self.exact)
             self._means[x.shape[1]] = mean
         flags, seconds = mean(x, self.flag, self.wire)
         self.flags, self.flag = max(self.flags, flags), 0

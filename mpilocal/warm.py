@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpilocal.exact import SmallSum, StreamSum
+from mpilocal.exact import SMALL, SmallSum, StreamSum
 from mpilocal.kernels.cpu import vector
 from mpilocal.kernels.shard import Draws
 from mpilocal.prepare import Prepared
 from mpilocal.problem import Problem
+from mpilocal.stream import Streamed
 from mpilocal.threads import Threads
+from mpilocal.tree import Tree
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -26,19 +28,20 @@ def compile_once(made: Prepared, comm: Intracomm) -> float:
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
     try:
         if host.rank == 0:
-            touch(made.problem)
+            touch(made.problem, made.tree)
         host.Barrier()
         if host.rank > 0:
-            touch(made.problem)
+            touch(made.problem, made.tree)
     finally:
         host.Free()
     return time.perf_counter() - begin
 
 
-def touch(problem: Problem) -> None:
+def touch(problem: Problem, tree: Tree) -> None:
     """Call every kernel of a run on nothing, with the run's own types, so that it is compiled or loaded."""
     kernels, dtype, dim = problem.kernels, problem.dtype, problem.dim
     loss, outputs = int(problem.loss), problem.outputs
+    alone = Threads(1)
     x = np.zeros((1, dim), dtype)
     none = np.empty((0, dim), dtype)
     nothing = np.empty(0, dtype)
@@ -47,6 +50,11 @@ def touch(problem: Problem) -> None:
     slopes = np.empty(max(8, 2 * outputs), dtype)
     rule = (problem.shard, draws, loss, outputs, dtype.type(0), nothing, 0)
     kernels.sgd(x, none, np.zeros((1, 0, dim), dtype), np.empty((0, 0), dtype), *rule, *work, 0, 0)
+    if tree.workers > SMALL:
+        streamed = Streamed(x, 2, alone)
+        target = (x, none, np.zeros((1, 0, dim), dtype), np.empty((0, 0), dtype), *rule, np.ones(1))
+        scratch = (*streamed.scratch[0], *work, *streamed.accumulators()[0])
+        kernels.sgd_streamed(*target, streamed.sums[0].width, *scratch, 0, 0)
     kernels.sample_gradient(x, x, problem.shard, draws, loss, outputs, 0, 0, slopes, 0, 0)
     kernels.evaluate(x, np.empty((1, 2)), x, problem.shard, loss, outputs, slopes, 0, 0)
     kernels.hessian(x, x, x, problem.shard, loss, outputs, slopes, 0, 0)
@@ -54,7 +62,6 @@ def touch(problem: Problem) -> None:
     vector.dot(x[0], x[0])
     vector.dot(out, out)
     vector.distances(x, np.zeros(dim), out, 0, 0)
-    alone = Threads(1)
     for rows in (np.zeros((1, 1), dtype), np.zeros((1, 1))):
         small, stream = SmallSum(1, 2, alone), StreamSum(1, 2, alone)
         small.reduce(None, rows, np.ones(1), 1.0, out)

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optimum_helpers import Find, find, made_of, saved  # noqa: F401  (a fixture)
 
-from mpilocal import config as configs
 from mpilocal import optimum, optimum_cache, optimum_solve
 from mpilocal.errors import ConfigError
-from mpilocal.kernels.cpu import dense, sparse  # noqa: F401  (their compiled code is kept where the session keeps it)
-from mpilocal.optimum import Optimum, loose_bound
-from mpilocal.prepare import Prepared, prepare
+from mpilocal.optimum import loose_bound
 
-Find = Callable[..., Optimum]
 CUSTOM = """
 import math
 
@@ -37,46 +34,6 @@ class plain:
 class curved(plain):
     curvature = lambda z, y, one: math.exp(-abs(z)) / (one + math.exp(-abs(z))) ** 2
 """
-
-
-def made_of(source: str, loss: str = "logistic", comm: Any = None, folder: Path = Path(), **more: Any) -> Prepared:
-    """A prepared run: `workers`, `run`, `options` are tables, what is left is of the problem."""
-    from mpi4py import MPI
-
-    table: dict[str, Any] = {
-        "data": {"source": source, "options": more.pop("options", {})},
-        "workers": {"count": 3, **more.pop("workers", {})},
-        "run": {"threads": 1, **more.pop("run", {})},
-        "algorithm": {"name": "local-sgd", "rounds": 1, "local_steps": 1, "batch": 1, "step_size": 0.1},
-    }
-    if "features" in more:
-        table["data"]["features"] = more.pop("features")
-    table["problem"] = {"loss": loss, "optimum": "auto", **more}
-    return prepare(configs.load(table), comm or MPI.COMM_SELF, folder)
-
-
-@pytest.fixture
-def find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Find:
-    """`find(source, loss, says=…, …)`: F* of a run with a cache of this test's own; `says` must be in a warning."""
-    from mpi4py import MPI
-
-    monkeypatch.setattr(optimum_cache, "cache_root", lambda: tmp_path)
-
-    def call(source: str, loss: str = "logistic", says: str = "", **more: Any) -> Optimum:
-        warnings: list[str] = []
-        prepared = made_of(source, loss, **more)
-        found = optimum.find(prepared, MPI.COMM_SELF, warnings.append)
-        prepared.close()
-        assert bool(warnings) == bool(says), warnings
-        assert says in "".join(warnings)
-        return found
-
-    return call
-
-
-def saved(folder: Path, a: np.ndarray, y: np.ndarray) -> str:
-    np.savez(folder / "rows.npz", X=a, y=y)
-    return str(folder / "rows.npz")
 
 
 def regression(rows: int = 50, features: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -205,60 +162,6 @@ def test_a_given_number_and_none(find: Find) -> None:
     assert loose_bound(2.0, 0.5) == 4.0 and loose_bound(1.0, 0.0) == math.inf
 
 
-def test_a_kept_optimum_is_used(find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = find("sklearn:breast_cancer", l2=0.1)
-    solve = optimum_solve.solve
-    monkeypatch.setattr(optimum_solve, "solve", None)
-    assert find("sklearn:breast_cancer", l2=0.1) == first
-    assert find("sklearn:breast_cancer", l2=0.1, workers={"count": 4}) == first  # equal weights: no partition enters
-    monkeypatch.setattr(optimum_solve, "solve", solve)
-    narrow, uniform = {"run": {"dtype": "float32"}}, {"workers": {"weights": "uniform"}}
-    for change in ({"l2": 0.2}, {"intercept": True}, narrow, uniform):
-        find("sklearn:breast_cancer", **{"l2": 0.1, **change})
-    find("sklearn:breast_cancer", "squared", l2=0.1)
-    assert len(list((tmp_path / "optima").glob("*.json"))) == 6
-    assert not list((tmp_path / "optima").glob(".*"))
-
-
-def test_uniform_weights_know_their_partition() -> None:
-    from mpi4py import MPI
-
-    def weighting(**workers: Any) -> str:
-        return optimum_cache.key(made_of("sklearn:breast_cancer", workers=workers), MPI.COMM_SELF)["weights"]
-
-    assert weighting(weights="samples") == weighting(count=1, weights="uniform") == "equal"
-    assert weighting(weights="uniform") != weighting(weights="uniform", count=5)
-    assert weighting(weights="uniform") == weighting(weights="uniform")
-
-
-@pytest.mark.parametrize("damage", ["cut", "noise", "value", "field", "point", "no point"])
-def test_a_damaged_file_is_replaced(find: Find, tmp_path: Path, damage: str) -> None:
-    first = find("sklearn:breast_cancer", l2=0.1)
-    (file,) = (tmp_path / "optima").glob("*.json")
-    whole, point = file.read_bytes(), file.with_suffix(".npy")
-    text = whole.decode()
-    if damage == "cut":
-        file.write_bytes(whole[:100])
-    elif damage == "noise":
-        file.write_bytes(bytes(255 - byte for byte in whole))
-    elif damage == "value":
-        file.write_text(text.replace(repr(first.value), repr(first.value + 1e-6)))
-    elif damage == "field":
-        file.write_text(text.replace('"attained"', '"obtained"'))
-    elif damage == "point":
-        point.write_bytes(point.read_bytes()[:-400] + bytes(400))
-    else:
-        point.unlink()
-    assert find("sklearn:breast_cancer", l2=0.1) == first
-    assert file.read_bytes() == whole
-
-
-def test_a_cache_that_cannot_be_written_is_said(find: Find, tmp_path: Path) -> None:
-    (tmp_path / "optima").write_text("not a folder")
-    found = find("sklearn:breast_cancer", l2=0.1, says="not kept for later runs: cannot write")
-    assert found.gradient_norm <= 1e-10
-
-
 def test_a_spent_effort_is_said(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mpilocal.optimum_search.PRODUCTS", 30)
     found = find("sklearn:breast_cancer", l2=1e-3, says="stopped after 30 Hessian products; ‖∇F‖ = ")
@@ -275,7 +178,7 @@ def test_a_loss_of_the_users_own(find: Find, tmp_path: Path, name: str) -> None:
     found = find(source, f"loss.py:{name}", l2=0.01, folder=tmp_path)
     assert found.value == pytest.approx(built_in.value, rel=1e-14) and math.isnan(found.dual)
     assert "only if the loss is convex" in found.note
-    assert ("no curvature" in found.note) == (name == "plain")
+    assert ("has no curvature" in found.note) == (name == "plain")
 
 
 @pytest.mark.parallel([1, 2, 3])

@@ -24,6 +24,8 @@ LIMBS = 3
 EMPTY = -32768  # no term yet (every term was zero)
 BROKEN = 32767  # a term was NaN or infinite
 NOT_FINITE = 0x7FF  # the biased exponent of NaN and infinity
+GUARD = 60  # terms are compared with their top at 2^−GUARD, so that subnormal ones exceed no term at all
+BELOW = 2.0**-GUARD
 
 
 @kernel
@@ -143,7 +145,7 @@ def add_one(v, width, tops, limbs, j):
 
 @kernel
 def units(tops, width, start, count, factors, bits):
-    """Write 2^∓(width·(top − 1 − k)) of each limb k and 2^−(width·top) to factors; return whether all are normal numbers.
+    """Write 2^∓(width·(top − 1 − k)) of each limb k and 2^−(width·top + GUARD) to factors; return whether all are normal.
 
     `factors` (2·LIMBS + 1, BLOCK) float64, `bits` the same memory as int64. A coordinate without terms gets a
     bound that any term exceeds.
@@ -152,7 +154,7 @@ def units(tops, width, start, count, factors, bits):
         top = np.int64(tops[start + j])
         if top == EMPTY or top == BROKEN:
             top = np.int64(-(1000 // width))
-        if width * top > 1000 or width * (top - LIMBS) < -1000:
+        if width * top > 960 or width * (top - LIMBS) < -1000:
             if tops[start + j] != EMPTY and tops[start + j] != BROKEN:
                 return False
             top = np.int64(LIMBS)
@@ -160,7 +162,7 @@ def units(tops, width, start, count, factors, bits):
             unit = width * (top - 1 - place)
             bits[place, j] = power(-unit)
             bits[LIMBS + place, j] = power(unit)
-        bits[2 * LIMBS, j] = power(-width * top)
+        bits[2 * LIMBS, j] = power(-width * top - GUARD)
         if tops[start + j] == EMPTY or tops[start + j] == BROKEN:
             bits[2 * LIMBS, j] = power(1023)
     return True
@@ -182,7 +184,7 @@ def deposit(rows, scale, width, tops, limbs, factors, bits, values, first, last)
             for j in range(count):
                 v = r * np.float64(rows[m, start + j])
                 values[j] = v
-                above += not (abs(v) * factors[2 * LIMBS, j] < 1.0)
+                above += not (abs(v) * factors[2 * LIMBS, j] < BELOW)
             if above or not plain:
                 for j in range(count):
                     add_one(values[j], width, tops, limbs, start + j)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..compile import fast, inlined
+from .exact import deposit
 from ..scalar import Loss, curvature, draw, slope, softmax, stream, value
 
 
@@ -106,7 +107,9 @@ def sgd(
     first,
     last,
 ):
-    """Take len(step_sizes) local steps on the iterates first ≤ m < last, in place.
+    """Take len(step_sizes) local steps on the iterates of the workers first ≤ m < last, in place.
+
+    Worker m's iterate is row m modulo the rows of x.
 
     x_m ← x_m − η_t (1/b Σ ∇ℓ_i(x_m) + λ x_m + s_m), the intercept without λ; `shift` is s (workers, dim), or
     has no rows. Before each step, sums[m, q] += weights[t, q] · x_m. `gradient` (2, ≥ dim and ≥ the sums kept).
@@ -121,10 +124,11 @@ def sgd(
     # Corrections of the sums grow as 1/scale and cancel: with sums kept, fold before many digits are lost.
     large = x.dtype.type(16 if kept > 0 else 1 << 20)
     small = one / large
-    for m in range(first, last):
-        begin = shard.begin[m]
-        count = shard.end[m] - begin
-        key = stream(draws.seed, draws.first_worker + m)
+    for worker in range(first, last):
+        m = worker % x.shape[0]
+        begin = shard.begin[worker]
+        count = shard.end[worker] - begin
+        key = stream(draws.seed, draws.first_worker + worker)
         scale = one
         drift = zero
         # Σ_k w_k x_k = W v + D s − Σ W(at the change) · change of v, with W = Σ w_k scale_k, D = Σ w_k drift_k.
@@ -183,6 +187,59 @@ def sgd(
                             sums[m, q, c * stride + shard.indices[e]] -= back * shard.values[e]
         if kept > 0 or shifted or scale != one:
             fold(x, m, shift, sums, weighted, drifted, outputs, features, scale, drift)
+
+
+@fast
+def sgd_streamed(
+    start,
+    none,
+    sums,
+    weights,
+    shard,
+    draws,
+    loss,
+    outputs,
+    l2,
+    step_sizes,
+    first_step,
+    scale,
+    width,
+    x,
+    rows,
+    slopes,
+    picks,
+    gradient,
+    tops,
+    limbs,
+    factors,
+    bits,
+    values,
+    first,
+    last,
+):
+    """Run `sgd` from start[0] on the workers first ≤ m < last and add scale[m] · (x_m, ‖x_m − start‖²) to an exact sum.
+
+    No worker's iterate is kept: `x` (group, dim) and `rows` (group, dim + 1) float64 are scratch for a few at a time;
+    `tops` to `values` are an accumulator, see `exact.deposit`.
+    """
+    group = x.shape[0]
+    dim = x.shape[1]
+    for begin in range(first, last, group):
+        end = min(begin + group, last)
+        for m in range(begin, end):
+            x[m % group, :] = start[0, :]
+        sgd(
+            x, none, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, slopes, picks, gradient,
+            begin, end,
+        )  # fmt: skip
+        for m in range(begin, end):
+            gap = 0.0
+            for j in range(dim):
+                rows[m - begin, j] = x[m % group, j]
+                move = rows[m - begin, j] - start[0, j]
+                gap += move * move
+            rows[m - begin, dim] = gap
+        deposit(rows[: end - begin], scale[begin:end], width, tops, limbs, factors, bits, values, 0, dim + 1)
 
 
 @fast

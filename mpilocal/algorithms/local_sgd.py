@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from mpilocal.algorithms.base import Algorithm, Phase, Setting, samples_of
 from mpilocal.algorithms.minibatch_sgd import gradient_rounds
+from mpilocal.exact import SMALL
+from mpilocal.stream import Streamed, streams
 from mpilocal.tree import Tree
 
 Array = NDArray[np.floating]
@@ -42,13 +44,17 @@ def local_sgd(setting: Setting) -> Algorithm:
     work = problem.work(setting.batch, kept)
     none = np.empty((0, problem.dim), problem.dtype)
     l2 = problem.dtype.type(problem.l2)
+    streamed = streams(tree.exact, tree.workers, SMALL, kept, tree.period)
     fixed = None if inner is None else np.full(schedule.longest, inner, problem.dtype)
 
     def init(x0: Array) -> State:
+        x = np.tile(x0.astype(problem.dtype), (1 if streamed else tree.count, 1))
+        if streamed:
+            tree.stream = Streamed(x, tree.workers, problem.threads)
         return State(
-            x=np.tile(x0.astype(problem.dtype), (tree.count, 1)),
+            x=x,
             anchor=x0.astype(problem.dtype) if keep else np.empty(0, problem.dtype),
-            sums=np.zeros((tree.count, kept, problem.dim), problem.dtype),
+            sums=np.zeros((len(x), kept, problem.dim), problem.dtype),
         )
 
     def local(state: State, round: int) -> None:
@@ -56,6 +62,15 @@ def local_sgd(setting: Setting) -> Algorithm:
         if fixed is not None:
             eta = fixed[: len(eta)]
         shared = (problem.shard, draws, int(problem.loss), problem.outputs, l2, eta, first)
+        stream = tree.stream
+        if stream is not None and state.x is stream.x:
+            target = (state.x, none, state.sums, weights, *shared, tree.scale, stream.sums[0].width)
+            scratch = [
+                (*rows, *own, *sums)
+                for rows, own, sums in zip(stream.scratch, work, stream.accumulators(), strict=True)
+            ]
+            problem.threads.run(problem.kernels.sgd_streamed, tree.count, target, scratch)
+            return
         problem.threads.run(problem.kernels.sgd, tree.count, (state.x, none, state.sums, weights, *shared), work)
 
     def average(state: State, tree: Tree, round: int) -> None:

@@ -21,7 +21,7 @@ from mpilocal.errors import LaunchError, MpilocalError
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
-ARRIVAL = 10.0  # seconds in which all ranks must bring an error that they agreed on
+ARRIVAL = 5.0  # seconds in which all ranks must bring an error that they agreed on
 STAGGER = 0.1  # seconds per rank, so that an exception on all ranks is printed once: the first one ends the job
 MOST = 0.8  # seconds that any rank waits for that
 

@@ -1,0 +1,68 @@
+"""User methods that misbehave: Local SGD, and at one round on the rank of one worker something goes wrong."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import time
+
+from mpilocal.algorithms.base import Algorithm, Phase, Setting
+from mpilocal.algorithms.local_sgd import local_sgd
+from mpilocal.errors import DataError
+
+
+def fail(how: str, seconds: float) -> None:
+    """Misbehave."""
+    if how == "raise":
+        raise ZeroDivisionError("the plug-in's own fault")
+    if how == "refuse":
+        raise DataError("the plug-in found no data")
+    if how == "sleep":
+        time.sleep(seconds)
+    elif how == "hold":  # a call that keeps the interpreter's lock
+        ctypes.PyDLL(None).usleep(int(1e6 * seconds))
+    elif how == "leave":
+        os._exit(3)
+    elif how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "full":  # as if the disk were full: no file grows any more
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    else:
+        raise AssertionError(how)
+
+
+def faulty(
+    setting: Setting, *, how: str, worker: int = -1, round: int = 3, seconds: float = 600.0, late: bool = False
+) -> Algorithm:
+    """Local SGD that fails in the local steps of `round`, or (`late`) after its averaging, where `worker` lives.
+
+    Worker −1: on all ranks.
+    """
+    base, tree = local_sgd(setting), setting.tree
+    here = worker < 0 or tree.first <= worker < tree.first + tree.count
+
+    def local(state, number):
+        base.phases[0].local(state, number)
+        if here and not late and number + 1 == round:
+            fail(how, seconds)
+
+    def average(state, tree, number):
+        base.phases[0].average(state, tree, number)
+        if here and late and number + 1 == round:
+            fail(how, seconds)
+
+    return base._replace(phases=(Phase(local, average),))
+
+
+def slow(setting: Setting, *, seconds: float = 0.01) -> Algorithm:
+    """Local SGD whose rounds last at least `seconds`; the same bits."""
+    base = local_sgd(setting)
+
+    def local(state, number):
+        time.sleep(seconds)
+        base.phases[0].local(state, number)
+
+    return base._replace(phases=(Phase(local, base.phases[0].average),))
