@@ -20,6 +20,7 @@ class MpilocalError(Exception):
     """Base of the errors that a user can cause or mend; `status` is the exit status of the job."""
 
     status = 1
+    alone = False  # whether this rank raised it without the others
 
 
 class ConfigError(MpilocalError):

@@ -125,7 +125,8 @@ def _fill(figure: Any, run: Drawn) -> None:
         panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.6g}"))
     values = np.concatenate([line.values for line in lines])
     scale = panels[0, 0].yaxis
-    if np.nanmax(values, initial=0.0) < 100 * np.nanmin(values, initial=math.inf):
+    values = values[np.isfinite(values)]
+    if values.max(initial=0.0) < 100 * values.min(initial=math.inf):
         scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
         scale.set_major_formatter(StrMethodFormatter("{x:g}"))
     scale.set_minor_formatter(NullFormatter())
@@ -160,7 +161,7 @@ def what(run: Drawn) -> tuple[str, list[Line]]:
         for key, column in sorted(columns.items()):
             values = _positive(np.asarray(column, np.float64) - least)
             lines.append(Line(key.removeprefix(name).lstrip("_").replace("_", " ") or "last iterate", values))
-        if any(np.isfinite(line.values).sum() > 1 for line in lines) or len(history["round"]) == 1:
+        if any(np.isfinite(line.values).sum() >= min(2, len(line.values)) for line in lines):
             named = [
                 line if line.label == "last iterate" else line._replace(label=f"{line.label} average") for line in lines
             ]

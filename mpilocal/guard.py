@@ -25,6 +25,33 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 GRACE = 2.0  # seconds in which all stalled ranks may say where they are, before the first one ends the job
 
 
+class Signals:
+    """Notes SIGTERM and SIGUSR1; a context manager."""
+
+    def __init__(self, wanted: bool, keep: bool = False) -> None:
+        """Plan; `wanted`: handle them, if this is the main thread; `keep`: to the end of the process."""
+        self.wanted = wanted and threading.current_thread() is threading.main_thread()
+        self.keep = keep
+        self.came = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        """Install the handlers."""
+        if self.wanted:
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Put the former handlers back."""
+        if not self.keep:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+
+
 class Guard:
     """Watches one rank's loop; a context manager.
 
@@ -43,7 +70,7 @@ class Guard:
         stop_seconds: float | None,
         earlier: float,
         began: float,
-        signals: bool,
+        signals: Signals,
         kill: Callable[[int], None] | None,
     ) -> None:
         """Plan.
@@ -56,7 +83,7 @@ class Guard:
             stop_seconds: Seconds of the loop after which it is done, `earlier` ones of before a resume included.
             earlier: See there.
             began: See `max_time`.
-            signals: Whether to handle SIGTERM and SIGUSR1 (only in the main thread).
+            signals: Says whether one came.
             kill: Ends the job with a status; None: this process only.
         """
         self.rank, self.host = comm.rank, socket.gethostname()
@@ -64,12 +91,10 @@ class Guard:
         self.deadline = began + max_time if max_time is not None else float("inf")
         # One clock decides when the loop's seconds are over, or ranks would differ for nothing.
         self.budget = stop_seconds - earlier if stop_seconds is not None and comm.rank == 0 else float("inf")
-        self.signals = signals and threading.current_thread() is threading.main_thread()
+        self.signals = signals
         self.kill = kill
-        self.flag = Flag.NONE
         self.round = 0
         self.entered = time.monotonic()
-        self._before: dict[int, Any] = {}
         self._end = threading.Event()
 
     def enter(self, round: int) -> None:
@@ -79,8 +104,8 @@ class Guard:
 
     def poll(self) -> int:
         """Return this rank's flag."""
-        if self.flag:
-            return self.flag
+        if self.signals.came:
+            return Flag.SIGNAL
         if time.monotonic() > self.deadline:
             return Flag.TIME
         seconds = self.clock.seconds
@@ -89,25 +114,17 @@ class Guard:
         return Flag.NONE
 
     def __enter__(self) -> Guard:
-        """Install the handlers and start the watchdog."""
-        if self.signals:
-            for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._handle)
+        """Start the watchdog."""
         if self.stall > 0:
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Put everything back."""
+        """End the watchdog."""
         self._end.set()
         if self.stall > 0:
             with contextlib.suppress(RuntimeError, ValueError):
                 faulthandler.cancel_dump_traceback_later()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.flag = Flag.SIGNAL
 
     def _watch(self) -> None:
         turn = min(self.stall / 4, 1.0)

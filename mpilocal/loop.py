@@ -10,7 +10,7 @@ import math
 import socket
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mpilocal.algorithms.base import Algorithm
 from mpilocal.errors import DivergedError, MpilocalError, agree
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     """How a loop ended."""
 
     rounds: int  # completed
-    status: str  # done or stopped
+    status: Literal["done", "stopped"]
     reason: str  # a clause, or ""
 
 
@@ -82,6 +82,7 @@ def run(
         MpilocalError: what a method raised on some rank.
     """
     mine: Exception | None = None
+    since = 0  # the round in which it came
     for round in rounds:
         done = round + 1
         enter(done)
@@ -93,8 +94,10 @@ def run(
                         phase.local(state, round)
                 except Exception as error:
                     if abort:
+                        if isinstance(error, MpilocalError):
+                            error.alone = True
                         raise
-                    mine = error
+                    mine, since = error, done
             tree.flag = max(tree.flag, Flag.ERROR if mine is not None else poll())
             if number == len(algorithm.phases):
                 for observer in observers:
@@ -105,7 +108,7 @@ def run(
                 phase.average(state, tree, round)
         flag = tree.take_flags()
         if flag == Flag.ERROR:
-            raise_agreed(tree, mine, done)
+            raise_agreed(tree, mine, since)
         if tree.meets(round) and not math.isfinite(vector.dot(state.x[0], state.x[0])):
             raise DivergedError(
                 f"the iterate is not finite from round {done} on (step {algorithm.steps(done)}): "
@@ -117,9 +120,9 @@ def run(
             if reason and not stopped:
                 return Outcome(done, "done", reason)
         if stopped:
-            status = "done" if flag == Flag.SECONDS else "stopped"
+            status: Literal["done", "stopped"] = "done" if flag == Flag.SECONDS else "stopped"
             return Outcome(done, status, {1: "stop.seconds", 2: "the time limit", 3: "a signal"}.get(flag, ""))
-    if mine is not None:
+    if mine is not None:  # the ranks never met
         raise mine
     return Outcome(rounds.stop, "done", "")
 

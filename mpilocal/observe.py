@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mpilocal import checkpoint, metrics
 from mpilocal.algorithms.base import Algorithm
 from mpilocal.config.structs import Config
-from mpilocal.errors import CheckpointError, DivergedError, agreed
+from mpilocal.errors import CheckpointError, DivergedError, agree, agreed
 from mpilocal.iterates import Iterates
 from mpilocal.loop import Observer
 from mpilocal.problem import Problem
@@ -40,15 +40,16 @@ class Recorder(Observer):
         clock: Clock,
         optimum: float,
         history: History | None,
-        iterates: Iterates | None,
         earlier: dict[str, float],
         told: Callable[[Row, int], None],
     ) -> None:
-        """Write to `history` and `iterates` on root; `earlier` holds the timings of the run before a resume."""
+        """Write to `history`, and to `iterates` where it is set, on root; `earlier`: timings before a resume."""
         self.config, self.algorithm, self.problem, self.tree = config, algorithm, problem, tree
         self.clock, self.optimum = clock, optimum
-        self.history, self.iterates = history, iterates
+        self.history = history
+        self.iterates: Iterates | None = None
         self.earlier, self.told = earlier, told
+        self.failed: Exception | None = None  # what root alone met; all ranks learn of it where they meet next
         self.row: Row = {}
         self.timings: Row = {}
         self.average: Array = np.empty(0)
@@ -101,13 +102,18 @@ class Recorder(Observer):
                 "take a smaller algorithm.step_size; the last checkpoint before it is kept"
             )
         self.timings = self._timings(sent)
-        if self.history is not None:
-            self.history.append(self.row, self.timings)
-        if self.iterates is not None:
-            self.iterates.append(rounds, self.average)
-        self.told(self.row, rounds)
-        if self.history is not None and time.monotonic() - self._written > WRITE_SECONDS:
-            self.flush()
+        try:
+            if self.history is not None:
+                self.history.append(self.row, self.timings)
+            if self.iterates is not None:
+                self.iterates.append(rounds, self.average)
+            self.told(self.row, rounds)
+            if self.history is not None and time.monotonic() - self._written > WRITE_SECONDS:
+                self.flush()
+        except Exception as error:
+            if self.tree.comm is None:
+                raise
+            self.failed = error
 
     def flush(self) -> None:
         """Bring history and iterates to the disk (root)."""
@@ -135,11 +141,13 @@ class Recorder(Observer):
         for name, values in spread(comm, self.clock).items():
             for kind, value in zip(("min", "mean", "max"), values, strict=True):
                 found[f"{name}_{kind}"] = float(value) + self.earlier.get(f"{name}_{kind}", 0.0)
-        totals = np.array(sent, np.int64)
+        totals = np.array([*sent, self.failed is not None], np.int64)
         if comm is not None:
             from mpi4py import MPI
 
             comm.Allreduce(MPI.IN_PLACE, totals, MPI.SUM)
+            if totals[2]:
+                agree(comm, self.failed)
         found["messages"] = int(totals[0] + self.earlier.get("messages", 0))
         found["wire_bytes"] = int(totals[1] + self.earlier.get("wire_bytes", 0))
         return found
@@ -166,6 +174,8 @@ class Checkpointer(Observer):
         """Write the checkpoint of `rounds`; collective."""
         average = np.ascontiguousarray(self.tree.average(state.x), np.float64).copy()
         with agreed(self.tree.comm):
+            if self.recorder.failed is not None:
+                raise self.recorder.failed
             self.recorder.flush()
         with self.clock("output"):
             folder = self.run.checkpoints if self.run is not None else ""

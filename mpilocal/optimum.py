@@ -16,7 +16,7 @@ So F − F̂ ≤ F − F* ≤ F − D̂, up to the rounding of F. A softmax row 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,19 @@ class Optimum(NamedTuple):
         if self.note:
             found["optimum_note"] = self.note
         return found
+
+
+def of_run(recorded: Mapping[str, Any]) -> Optimum | None:
+    """Return what a run's config.toml keeps of its optimum, or None: a resumed run goes on with the same."""
+    if "optimum" not in recorded:
+        return None
+    return Optimum(
+        float(recorded["optimum"]),
+        float(recorded.get("optimum_dual", math.nan)),
+        float(recorded.get("optimum_gradient_norm", math.nan)),
+        bool(recorded.get("optimum_attained", True)),
+        str(recorded.get("optimum_note", "")),
+    )
 
 
 def find(made: Prepared, comm: Intracomm, warn: Callable[[str], None]) -> Optimum:

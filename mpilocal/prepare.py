@@ -54,9 +54,9 @@ class Prepared(NamedTuple):
     facts: dict[str, Any]  # what was resolved, for config.toml
     window: Any  # the shared rows, to be freed, or None
 
-    def close(self) -> None:
-        """Free the shared window and end the threads; collective."""
-        if self.window is not None:
+    def close(self, together: bool = True) -> None:
+        """End the threads and, where all ranks come here together, free the shared window; collective then."""
+        if self.window is not None and together:
             self.window.free()
         self.problem.threads.close()
 

@@ -135,10 +135,11 @@ class Problem:
         """Return F and its gradient at x (dim,); collective; the same bits on any number of ranks."""
         blocks = self.blocks
         total = np.zeros(self.dim + 2)
-        self._accumulate(blocks, self.kernels.evaluate, (self._typed(x),), True)
+        rounded = self._typed(x)
+        self._accumulate(blocks, self.kernels.evaluate, (rounded,), True)
         self._sum.reduce(self.comm, blocks.divisor, total)
         ridge = np.where(self.penalised, self.l2, 0.0)
-        point = np.asarray(x, np.float64)
+        point = np.asarray(rounded[0], np.float64)
         if self._ridge is not None:
             ridge += self._ridge
         objective = total[-2] + 0.5 * float(vector.dot(ridge * point, point))

@@ -105,6 +105,12 @@ class RunDir:
             return False
         return not self.history.exists() or int(record.read_history(self.history)["round"].max(initial=0)) == 0
 
+    @property
+    def ended(self) -> str:
+        """The status with which the run last ended, or an empty string."""
+        history = read_run(self.path).history if holds_run(self.path) else []
+        return str(history[-1].get("status", "")) if history else ""
+
     def write_config(self, config: Config, resolved: Mapping[str, Any], entry: Mapping[str, Any]) -> None:
         """Write config.toml with `[resolved]` and the history of earlier entries followed by `entry`.
 

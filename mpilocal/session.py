@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from mpilocal import checkpoint, optimum, provenance, resumable, warm
 from mpilocal.config import Config
 from mpilocal.config.structs import to_builtins
 from mpilocal.errors import CheckpointError, ConfigError, DataError, DivergedError, MpilocalError, agreed
-from mpilocal.guard import Guard
+from mpilocal.guard import Guard, Signals
 from mpilocal.iterates import Iterates, records
 from mpilocal.loop import Outcome
 from mpilocal.loop import run as loop
@@ -77,15 +78,27 @@ def begin(
         resuming: Continue from the newest usable checkpoint.
         recorded: On root, `[resolved]` of the run that is resumed.
     """
-    made = prepare(config, comm, folder)
-    try:
-        return _carry_out(made, comm, run, controls, resuming, recorded or {})
-    finally:
-        made.close()
+    # The command line keeps the handlers to its end: a second signal must not cut the first one's work short.
+    with Signals(controls.signals, keep=controls.abort) as signals:
+        made = prepare(config, comm, folder)
+        together = True
+        try:
+            return _carry_out(made, comm, run, controls, signals, resuming, recorded or {})
+        except BaseException as error:
+            together = isinstance(error, MpilocalError) and not controls.abort
+            raise
+        finally:
+            made.close(together)
 
 
 def _carry_out(
-    made: Prepared, comm: Intracomm, run: RunDir | None, controls: Controls, resuming: bool, recorded: dict[str, Any]
+    made: Prepared,
+    comm: Intracomm,
+    run: RunDir | None,
+    controls: Controls,
+    signals: Signals,
+    resuming: bool,
+    recorded: dict[str, Any],
 ) -> Finished:
     config, problem, tree, algorithm = made.config, made.problem, made.tree, made.algorithm
     with agreed(comm):
@@ -95,25 +108,37 @@ def _carry_out(
                 f"then {recorded['digest']}): restore the file, or start another run"
             )
     warm.compile_once(made, comm)
-    found = optimum.find(made, comm, controls.warn)
-    state = algorithm.init(start_point(config, problem.dim))
+    found = (optimum.of_run(recorded) if resuming else None) or optimum.find(made, comm, controls.warn)
+    with agreed(comm):
+        state = algorithm.init(start_point(config, problem.dim))
     first = 0
+    average: Array = np.empty(0)
+    row: dict[str, float | int] = {}
     earlier: dict[str, float] = {}
     clock = Clock()
     history = History(run.history if run is not None else "") if comm.rank == 0 else None
     keeper_counters: dict[str, int | float | str] = {}
     if resuming:
-        first, keeper_counters = _restore(made, comm, run, state, controls)
-        history, earlier = _reread(run, config, first, comm)
-    iterates = _iterates(config, run, comm, problem.dim, first, resuming)
-    recorder = Recorder(config, algorithm, problem, tree, clock, found.value, history, iterates, earlier, controls.told)
+        first, average, keeper_counters = _restore(made, comm, run, state, controls)
+        history, row, earlier = _reread(run, first, comm)
+    recorder = Recorder(config, algorithm, problem, tree, clock, found.value, history, earlier, controls.told)
+    recorder.row, recorder.average = row, average
     keeper = Checkpointer(config, algorithm, tree, clock, run, recorder)
+    ended = ""  # why there is nothing left to do before the last round
     if resuming:
         keeper.restore(keeper_counters)
+        ended = recorder.reason() if row else ""
+        if config.stop.seconds is not None and earlier.get("loop_max", 0.0) > config.stop.seconds:
+            ended = "stop.seconds"
+    rounds = range(first, first if ended else config.algorithm.rounds)
+    recorder.iterates = iterates = _iterates(config, run, comm, problem.dim, rounds, resuming)
+    if history is not None and rounds:
+        history.cut(first, config.output.record_every)
     facts = {**made.facts, **found.facts(), "folder": recorded.get("folder", str(Path.cwd()))}
     hosts = len(set(comm.allgather(socket.gethostname())))
+    over = resuming and not rounds and run is not None and run.ended == "done"
     with agreed(comm):
-        if run is not None:
+        if run is not None and not over:
             from mpi4py import MPI
 
             entry = provenance.entry(
@@ -121,7 +146,6 @@ def _carry_out(
             )
             run.write_config(config, facts, entry)
     writes = bool(comm.bcast(run is not None))  # root holds the run directory
-    status, message, reached = "failed", "", first
     guard = Guard(
         comm,
         clock,
@@ -130,7 +154,7 @@ def _carry_out(
         stop_seconds=config.stop.seconds,
         earlier=earlier.get("loop_max", 0.0),
         began=controls.began,
-        signals=controls.signals,
+        signals=signals,
         kill=controls.kill,
     )
     try:
@@ -141,26 +165,26 @@ def _carry_out(
                 if writes:
                     keeper.write(state, 0)
             observers = [recorder, keeper] if writes else [recorder]
-            rounds = range(first, config.algorithm.rounds)
             outcome = loop(algorithm, state, tree, rounds, clock, observers, guard.poll, guard.enter, controls.abort)
             if outcome.reason and outcome.status == "done" and writes and keeper.written != outcome.rounds:
                 keeper.write(state, outcome.rounds)
-        status, message, reached = outcome.status, outcome.reason, outcome.rounds
-    except DivergedError as error:
-        status, message, reached = "diverged", str(error), guard.round
-        raise
-    except Exception as error:
-        message, reached = str(error), guard.round
+            if ended:
+                outcome = outcome._replace(reason=ended)
+        with agreed(comm):
+            if run is not None and not over:
+                recorder.flush()
+                run.finish(outcome.status, outcome.rounds, outcome.reason)
+    except BaseException as error:
+        if run is not None:
+            with contextlib.suppress(MpilocalError):  # the first error is the one to be told
+                recorder.flush()
+            with contextlib.suppress(MpilocalError):
+                run.finish("diverged" if isinstance(error, DivergedError) else "failed", guard.round, str(error))
         raise
     finally:
-        if run is not None:
-            recorder.flush()
-            run.finish(status, reached, message)  # type: ignore[arg-type]
         if iterates is not None:
             iterates.close()
     columns: dict[str, NDArray[Any]] = dict(history.columns()) if history is not None else {}
-    if not recorder.row and history is not None and len(history):
-        recorder.row = {name: column[-1].item() for name, column in columns.items() if not name.startswith("timings/")}
     facts = {**facts, "workers": tree.workers, "ranks": comm.size, "threads": tree.threads.count}
     return Finished(outcome, columns, recorder.average, config, recorder.row, recorder.timings, facts)
 
@@ -174,8 +198,8 @@ def start_point(config: Config, dim: int) -> NDArray[np.float64]:
 
 def _restore(
     made: Prepared, comm: Intracomm, run: RunDir | None, state: Any, controls: Controls
-) -> tuple[int, dict[str, int | float | str]]:
-    """Fill the state from the newest usable checkpoint; return its round and counters; collective."""
+) -> tuple[int, Array, dict[str, int | float | str]]:
+    """Fill the state from the newest usable checkpoint; return its round, average and counters; collective."""
     path = Path()
     with agreed(comm):
         if run is not None:
@@ -183,7 +207,7 @@ def _restore(
             for text in warnings:
                 controls.warn(text)
     tree = made.tree
-    rounds, _, arrays, counters = checkpoint.read(
+    rounds, average, arrays, counters = checkpoint.read(
         tree.comm, path, tree.workers, tree.first, tree.count, made.problem.dim, np.float64
     )
     with agreed(comm):
@@ -193,36 +217,41 @@ def _restore(
                 f"algorithm.rounds = {made.config.algorithm.rounds} is less than the {rounds} rounds of the newest "
                 f"checkpoint: set it to at least {rounds}"
             )
-    return rounds, counters
+    return rounds, average, counters
 
 
 def _reread(
-    run: RunDir | None, config: Config, rounds: int, comm: Intracomm
-) -> tuple[History | None, dict[str, float]]:
-    """Return the history cut back to the checkpoint, and the timings at its end; collective."""
+    run: RunDir | None, rounds: int, comm: Intracomm
+) -> tuple[History | None, dict[str, float | int], dict[str, float]]:
+    """Return the history up to the checkpoint, its row of that round, if any, and the last timings; collective."""
     history: History | None = None
+    row: dict[str, float | int] = {}
     earlier: dict[str, float] = {}
     with agreed(comm):
         if run is not None:
             history = History.read(run.history)
-            history.cut(rounds, config.output.record_every)
+            history.cut(rounds)
             for name, column in history.columns().items():
-                if name.startswith("timings/") and len(column):
-                    earlier[name.removeprefix("timings/")] = column[-1].item()
-    return history, comm.bcast(earlier)
+                if len(column):
+                    table = earlier if name.startswith("timings/") else row
+                    table[name.removeprefix("timings/")] = column[-1].item()
+            if row.get("round") != rounds:
+                row = {}
+    row, earlier = comm.bcast((row, earlier))
+    return history, row, earlier
 
 
 def _iterates(
-    config: Config, run: RunDir | None, comm: Intracomm, dim: int, first: int, resuming: bool
+    config: Config, run: RunDir | None, comm: Intracomm, dim: int, rounds: range, resuming: bool
 ) -> Iterates | None:
-    """Return the open iterates.h5 on root where it is asked for; collective."""
+    """Return the open iterates.h5 on root where it is asked for, cut back to the first of `rounds`; collective."""
     made: Iterates | None = None
     with agreed(comm):
         if run is not None and config.output.iterates:
             room = records(config.algorithm.rounds, config.output.record_every)
             if resuming and run.iterates.exists():
                 made = Iterates(run.iterates)
-                made.cut(first, config.output.record_every)
+                made.cut(rounds.start, config.output.record_every if rounds else 1)
                 made.resize(max(room, len(made)))
             else:
                 made = Iterates.create(run.iterates, room, dim)

@@ -162,6 +162,8 @@ class Tree:
 
     def take_flags(self) -> int:
         """Return the largest flag that was brought to a meeting since the last call: the same on all ranks."""
+        if self.comm is None:  # one rank meets itself in every round
+            self.flags, self.flag = max(self.flags, self.flag), 0
         flags, self.flags = self.flags, 0
         return flags
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpilocal.errors import agreed
 from mpilocal.exact import SMALL, SmallSum, StreamSum
 from mpilocal.kernels.cpu import vector
 from mpilocal.kernels.shard import Draws
@@ -27,11 +28,10 @@ def compile_once(made: Prepared, comm: Intracomm) -> float:
     begin = time.perf_counter()
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)
     try:
-        if host.rank == 0:
-            touch(made.problem, made.tree)
-        host.Barrier()
-        if host.rank > 0:
-            touch(made.problem, made.tree)
+        for turn in (True, False):
+            with agreed(comm):
+                if (host.rank == 0) == turn:
+                    touch(made.problem, made.tree)
     finally:
         host.Free()
     return time.perf_counter() - begin

@@ -249,7 +249,7 @@ def local_steps(
     return x, total
 
 
-# Methods: each yields x̄ after every round, from round 0 on.
+# Methods: each yields what is known after every round, from round 0 on.
 
 
 class Plan(NamedTuple):
@@ -259,50 +259,69 @@ class Plan(NamedTuple):
     eta: Callable[[int], float]
     server: float = 1.0
     inner: float | None = None
-    weights: Callable[[int], float] = lambda t: 1.0
+
+
+class Visit(NamedTuple):
+    """Σ_m p_m x_m before step t."""
+
+    t: int
+    x: Array
+
+
+class Round(NamedTuple):
+    """What is known after a round."""
+
+    x: Array  # x̄
+    consensus: float  # Σ_m p_m ‖x_m − Σ p x‖² before the averaging
+    visits: list[Visit]  # all so far
+
+
+def average_of(visits: Sequence[Visit], weight: Callable[[int], float], last: Array) -> Array:
+    """x̂ = (1/S) Σ_t w_t x̄_t over the steps so far; the last iterate where all weights are 0."""
+    total = math.fsum(weight(t) for t in {t for t, _ in visits})
+    return np.sum([weight(t) * x for t, x in visits], axis=0) / total if total else last
 
 
 def local_sgd(
     model: Model, workers: Sequence[Worker], sampling: Sampling, plan: Plan, x0: Array
-) -> Iterator[tuple[Array, Array]]:
-    """Stich (2019), Algorithm 1; yields (x̄, x̂) with x̂ = (1/S) Σ_t w_t Σ_m p_m x_m,t over the steps so far."""
-    x, total, count = x0, np.zeros_like(x0), 0.0
-    yield x, x
+) -> Iterator[Round]:
+    """Stich (2019), Algorithm 1; with inner and outer step sizes Woodworth et al. (2020)."""
+    x, visits = x0, list[Visit]()
+    yield Round(x, 0.0, [])
     for first, last in zip(plan.bounds, plan.bounds[1:], strict=False):
-        seen: list[Array] = []
         ends, sums = [], []
         for m in workers:
 
-            def visit(t: int, at: Array, m: Worker = m, seen: list[Array] = seen) -> None:
-                seen.append(m.weight * plan.weights(t) * at)
+            def visit(t: int, at: Array, m: Worker = m) -> None:
+                visits.append(Visit(t, m.weight * at))
 
             etas = [plan.eta(t) if plan.inner is None else plan.inner for t in range(first, last)]
             end, gradients = local_steps(model, m, sampling, x, etas, first, visit=visit)
             ends.append(end)
             sums.append(gradients)
-        total = total + np.sum(seen, axis=0)
-        count += sum(plan.weights(t) for t in range(first, last))
         p = [m.weight for m in workers]
+        drift = math.fsum(w * float(np.sum((end - mean(ends, p)) ** 2)) for w, end in zip(p, ends, strict=True))
         if plan.inner is not None:
             x = x - plan.eta(first) * mean(sums, p)
         elif plan.server != 1:
             x = x + plan.server * (mean(ends, p) - x)
         else:
             x = mean(ends, p)
-        yield x, total / count if count else x
+        yield Round(x, drift, visits)
 
 
 def one_step_rounds(
     model: Model, workers: Sequence[Worker], sampling: Sampling, plan: Plan, x0: Array, idle: bool
-) -> Iterator[Array]:
+) -> Iterator[Round]:
     """x ← x − η_r (Σ p_m g_m + λ x), g_m the mean over H·b samples: minibatch SGD; over b: thumb-twiddling (`idle`)."""
-    x = x0
-    yield x
+    x, visits = x0, list[Visit]()
+    yield Round(x, 0.0, [])
     for r, (first, last) in enumerate(zip(plan.bounds, plan.bounds[1:], strict=False)):
+        visits.append(Visit(r, x))
         step, steps = (r, 1) if idle else (first, last - first)
         g = np.sum([m.weight * sampling.gradient(model, m, x, step, steps) for m in workers], axis=0)
         x = x - plan.eta(r) * (g + penalty(model, x) * x)
-        yield x
+        yield Round(x, 0.0, visits)
 
 
 def mean(rows: Sequence[Array], weights: Sequence[float]) -> Array:

@@ -33,8 +33,8 @@ def made_of(source: str, loss: str = "logistic", comm: Any = None, folder: Path 
     return prepare(configs.load(table), comm or MPI.COMM_SELF, folder)
 
 
-@pytest.fixture
-def find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Find:
+@pytest.fixture(name="find")
+def find_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Find:
     """`find(source, loss, says=…, …)`: F* of a run with a cache of this test's own; `says` must be in a warning."""
     from mpi4py import MPI
 

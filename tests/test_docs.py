@@ -3,7 +3,7 @@
 A page runs in a folder of its own, beside a copy of jobs/:
 
 - `python` blocks run in order, in one namespace;
-- `sh` and `console` blocks run where all their commands are ours; others (sbatch, pip, make …) are checked by `bash -n`.
+- `sh` and `console` blocks run where all their commands are ours; others (sbatch, pip …) are checked by `bash -n`.
   A `console` block shows commands after `$` and what they print, where `...` stands for anything;
 - `toml` blocks are loaded as configs; one that is not complete is laid over a small config first.
 
@@ -137,11 +137,13 @@ class Page:
             failing = "status=$?" in command
             script = command if failing else f"set -e -o pipefail\n{command}"
             done = ranks.run(["bash", "-c", script], timeout=180, env=self.env, cwd=self.folder)
-            assert failing or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            if done.returncode and not failing:
+                raise AssertionError(f"{command}\n{done.stdout}\n{done.stderr}")
             if block.kind == "console":
-                said = "\n".join(line.rstrip() for line in (done.stdout + done.stderr).splitlines()) + "\n"
+                said = "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
                 flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-                assert doctest.OutputChecker().check_output(printed, said, flags), f"{command} prints\n{said}"
+                if not doctest.OutputChecker().check_output(printed, said, flags):
+                    raise AssertionError(f"{command} prints\n{said}")
 
     def toml(self, block: Block) -> None:
         table = tomllib.loads(block.text)
@@ -157,10 +159,13 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     run = Page(tmp_path, Path(named).resolve() if named else None)
     monkeypatch.chdir(tmp_path)
     for block in blocks(page):
+        said = ""
         try:
             run.run(block)
         except (Exception, pytest.fail.Exception) as error:
-            pytest.fail(f"{page.name}, line {block.line}: {type(error).__name__}: {error}\n{block.text}", pytrace=False)
+            said = f"{page.name}, line {block.line}: {type(error).__name__}: {error}\n{block.text}"
+        if said:
+            pytest.fail(said, pytrace=False)
     if run.missed:
         pytest.skip(f"MPILOCAL_DATA is unset: the blocks of {page.name} at lines {', '.join(run.missed)} were not run")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optimum_helpers import Find, find, made_of  # noqa: F401  (a fixture)
+from optimum_helpers import Find, find_fixture, made_of  # noqa: F401  (a fixture)
 
 from mpilocal import optimum_cache, optimum_solve
 

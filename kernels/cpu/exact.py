@@ -145,7 +145,7 @@ def add_one(v, width, tops, limbs, j):
 
 @kernel
 def units(tops, width, start, count, factors, bits):
-    """Write 2^∓(width·(top − 1 − k)) of each limb k and 2^−(width·top + GUARD) to factors; return whether all are normal.
+    """Write 2^∓(width·(top − 1 − k)) of each limb k and 2^−(width·top + GUARD) to factors; return if all are normal.
 
     `factors` (2·LIMBS + 1, BLOCK) float64, `bits` the same memory as int64. A coordinate without terms gets a
     bound that any term exceeds.

@@ -97,12 +97,13 @@ def gradient_rounds(
         }
 
     drawn = samples_of(setting, batch)
-    workers = tree.workers
+    # Of all rows a round takes the gradient once, whatever H; `per_round` samples else, or H·b.
+    each = problem.sampled_rows if batch == 0 else None if per_round is None else per_round * tree.workers
     return Algorithm(
         init=init,
         phases=(Phase(local, average),),
         steps=lambda rounds: int(clock.steps[rounds]),
-        samples=drawn if per_round is None else lambda rounds: rounds * per_round * workers,
+        samples=drawn if each is None else lambda rounds: rounds * each,
         common=frozenset({"total"}),
         averages=averages,
     )

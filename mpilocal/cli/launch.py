@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
 ARRIVAL = 5.0  # seconds in which all ranks must bring an error that they agreed on
-STAGGER = 0.1  # seconds per rank, so that an exception on all ranks is printed once: the first one ends the job
-MOST = 0.8  # seconds that any rank waits for that
+STAGGER = 0.3  # seconds per rank, so that an exception on all ranks is printed once: the first one ends the job
+MOST = 3.0  # seconds that any rank waits for that
+SPOKEN = 0.15  # seconds in which a launcher passes on what was said, before an abort that may cut it off
 
 
 def together(action: Callable[[Intracomm], int], debug: bool) -> int:
@@ -34,19 +35,20 @@ def together(action: Callable[[Intracomm], int], debug: bool) -> int:
         if launcher.rank() == 0:
             _say(f"mpilocal: {output.sentence(error)}", error, debug)
         return error.status
-    sys.excepthook = _hook
-    warnings.showwarning = _warning(world.rank == 0)
-    comm = world.Dup()  # messages of the run and those of its end cannot meet
+    usual, warnings.showwarning = warnings.showwarning, _warning(world.rank == 0)
     try:
+        comm = world.Dup()  # messages of the run and those of its end cannot meet
         status = action(comm)
         comm.Free()
         return status
     except MpilocalError as error:
-        return _agreed(world, error, debug)
+        return _unexpected(world, error, debug) if error.alone else _agreed(world, error, debug)
     except KeyboardInterrupt:
         return end(output.INTERRUPTED)
     except BaseException as error:
         return _unexpected(world, error, debug)
+    finally:
+        warnings.showwarning = usual
 
 
 def _world() -> Intracomm:
@@ -91,6 +93,7 @@ def end(status: int) -> int:
     for stream in (sys.stdout, sys.stderr):
         output.write(stream, "")
     if MPI.COMM_WORLD.size > 1:
+        time.sleep(SPOKEN)
         MPI.COMM_WORLD.Abort(status)
     return status
 
@@ -146,12 +149,17 @@ def _agreed(world: Intracomm, error: MpilocalError, debug: bool) -> int:
 
 
 def _unexpected(world: Intracomm, error: BaseException, debug: bool) -> int:
-    status = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code else 1
+    status = 1
+    if isinstance(error, MpilocalError):
+        status = error.status
+    elif isinstance(error, SystemExit) and isinstance(error.code, int) and error.code:
+        status = error.code
     if world.size > 1:
         time.sleep(min(STAGGER * world.rank, MOST))
     round = _round(error.__traceback__)
     where = f"rank {world.rank} on {socket.gethostname()}{'' if round is None else f', round {round}'}"
-    _say(f"mpilocal: {where}: {output.unexpected(error, debug)}", error, debug)
+    said = output.sentence(error) if isinstance(error, MpilocalError) else output.unexpected(error, debug)
+    _say(f"mpilocal: {where}: {said}", error, debug)
     return end(status)
 
 
@@ -169,12 +177,6 @@ def _round(trace: TracebackType | None) -> int | None:
             return int(frame.f_locals["done"])
         trace = trace.tb_next
     return None
-
-
-def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """End the job where an exception comes from outside of `together`."""
-    sys.__excepthook__(kind, error, trace)
-    end(1)
 
 
 def _warning(root: bool) -> Callable[..., None]:
