@@ -2,8 +2,9 @@
 
 Every term is turned into integers on a grid that depends on the largest term only; integer addition is
 associative, so neither ranks, nor threads, nor the order of arrival can change a bit. NaN and infinity
-come out as NaN. The error of a coordinate is at most half a unit in the last place of the result
-plus n·2^-63·2^room of the largest of n terms: below the error bound of a pairwise float64 sum.
+come out as NaN. `StreamSum` agrees with `math.fsum` to the last bit but for double rounding. `SmallSum` cuts every term
+at 2^-63 of the largest, times the number of terms: its error is below the bound ⌈log2 n⌉·2^-53·Σ|term| of a
+pairwise float64 sum, and in most coordinates below the error that such a sum really makes, but not in each.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class StreamSum:
         """Make the accumulator for vectors of length `dim` and `terms` rows on all ranks."""
         self.dim = dim
         self.width = 62 - max(terms - 1, 1).bit_length()
-        if self.width < 30:
-            raise ValueError(f"a sum of {terms} terms is too long: at most 2^32")
+        if self.width < 38:
+            raise ValueError(f"a sum of {terms} terms is too long: at most 2^24")
         self.threads = threads
         self.tops = np.full(dim, exact.EMPTY, np.int16)
         self.common = np.zeros(dim + extra, np.int16)
@@ -99,9 +100,7 @@ class StreamSum:
 
     def add(self, rows: Array, scale: Array) -> None:
         """Add scale_m · rows_m for this rank's rows (m, dim)."""
-        self.threads.run(
-            exact.deposit, self.dim, (rows, scale, self.width, self.tops, self.limbs), self.scratch, GRAIN
-        )
+        self.threads.run(exact.deposit, self.dim, (rows, scale, self.width, self.tops, self.limbs), self.scratch, GRAIN)
 
     def begin(self) -> None:
         """Offer this rank's exponents to the common ones."""

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import linecache
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mpilocal.errors import LaunchError
 from mpilocal.loop import Flag
+from mpilocal.stall import Stall
 from mpilocal.timing import Clock
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+TURN = 1.0  # seconds between two looks, at most
 GRACE = 2.0  # seconds in which all stalled ranks may say where they are, before the first one ends the job
+REMEDY = " (run.stall_seconds sets the limit, 0 none)"
+SECTIONS = {"local": "local steps", "average": "averaging", "evaluate": "evaluation"}
+WAITS = re.compile(  # a line of code in which a rank waits for others: comm.Allreduce(…), request.Wait(), agree(…)
+    r"\b(\w*comm|host|keepers|world|window)\.[A-Za-z]\w*\(|\.Wait\w*\(|\b_?(reduce|agreed?|verdict)\("
+)
 
 
 class Signals:
@@ -96,11 +106,17 @@ class Guard:
         self.round = 0
         self.entered = time.monotonic()
         self._end = threading.Event()
+        self._main = threading.get_ident()
+        self._head = f"mpilocal: rank {self.rank} on {self.host} has not finished round "
+        self._body = f" for {stall_seconds:g} s: "
+        held = f"{self._body}it is in a call that keeps Python's lock{REMEDY}\n"
+        self._last = Stall(self._head, held, stall_seconds + TURN, GRACE, LaunchError.status)
 
     def enter(self, round: int) -> None:
         """Note that a round begins."""
         self.round = round
         self.entered = time.monotonic()
+        self._last.enter(round)
 
     def poll(self) -> int:
         """Return this rank's flag."""
@@ -116,6 +132,8 @@ class Guard:
     def __enter__(self) -> Guard:
         """Start the watchdog."""
         if self.stall > 0:
+            self._arm()
+            self._last.start()
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return self
 
@@ -123,27 +141,25 @@ class Guard:
         """End the watchdog."""
         self._end.set()
         if self.stall > 0:
+            self._last.stop()
             with contextlib.suppress(RuntimeError, ValueError):
                 faulthandler.cancel_dump_traceback_later()
 
+    def _arm(self) -> None:
+        """Let a C timer print the stacks if this is not called again in time, as where the GIL is held."""
+        with contextlib.suppress(RuntimeError, ValueError, OSError):
+            faulthandler.dump_traceback_later(self.stall + TURN + GRACE, file=2)
+
     def _watch(self) -> None:
-        turn = min(self.stall / 4, 1.0)
-        while not self._end.wait(turn):
-            # The C timer, in case this thread no longer gets to run.
-            with contextlib.suppress(RuntimeError, ValueError, OSError):
-                faulthandler.dump_traceback_later(self.stall + 4 * GRACE + 1, exit=True, file=2)
+        while not self._end.wait(min(self.stall / 4, TURN)):
             if time.monotonic() - self.entered > self.stall:
                 self._report()
                 return
+            self._arm()
 
     def _report(self) -> None:
-        doing = {"average": "waiting for the other ranks in an averaging", "local": "in local steps"}.get(
-            self.clock.section, f"in {self.clock.section}"
-        )
-        sys.stderr.write(
-            f"mpilocal: rank {self.rank} on {self.host} has not finished round {self.round} for "
-            f"{self.stall:g} s: it is {doing} (run.stall_seconds sets the limit, 0 none)\n"
-        )
+        self._last.speaking()
+        sys.stderr.write(f"{self._head}{self.round}{self._body}it is {self._doing()}{REMEDY}\n")
         with contextlib.suppress(Exception):
             faulthandler.dump_traceback(file=2, all_threads=True)
         sys.stderr.flush()
@@ -153,3 +169,17 @@ class Guard:
             threading.Thread(target=self.kill, args=(status,), daemon=True).start()
             time.sleep(GRACE)
         os._exit(status)
+
+    def _doing(self) -> str:
+        """Return whether the main thread computes or waits for other ranks, and where."""
+        frame = sys._current_frames().get(self._main)
+        if frame is None:
+            return f"in {SECTIONS.get(self.clock.section, self.clock.section)}"
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        while frame is not None and frame.f_globals.get("__name__", "").startswith(("mpi4py", "threading", "concurrent")):
+            frame = frame.f_back
+            if frame is not None:
+                file, line = frame.f_code.co_filename, frame.f_lineno
+        waits = WAITS.search(linecache.getline(file, line))
+        where = f"in {SECTIONS.get(self.clock.section, self.clock.section)} ({Path(file).name}, line {line})"
+        return f"waiting for other ranks {where}" if waits else f"computing {where}"

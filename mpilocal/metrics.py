@@ -49,7 +49,7 @@ def row(
     algorithm: Algorithm, problem: Problem, tree: Tree, state: Any, rounds: int, optimum: float, consensus: float
 ) -> tuple[dict[str, float | int], Array]:
     """Return the history's row after `rounds` rounds, and x̄; collective."""
-    average = tree.average(state.x).copy()
+    average = tree.center(state.x)
     value = problem.evaluate(average)
     found: dict[str, float | int] = {
         "round": rounds,

@@ -65,11 +65,7 @@ class Recorder(Observer):
 
     def before(self, state: Any, rounds: int) -> None:
         """Measure the drift just before the averaging."""
-        waits, wire = list(self.tree.waits), (self.tree.wire.messages, self.tree.wire.bytes)
         self._consensus, self._measured = self._measure(self.tree, state.x), rounds
-        if self.tree.stream is None:  # of a streamed mean this was the averaging itself
-            self.tree.waits = waits
-            self.tree.wire.messages, self.tree.wire.bytes = wire
 
     def start(self, state: Any, rounds: int) -> None:
         """Record the start of a new run."""
@@ -93,8 +89,6 @@ class Recorder(Observer):
             self.row, self.average = metrics.row(
                 self.algorithm, self.problem, self.tree, state, rounds, self.optimum, consensus
             )
-        self.tree.waits = []
-        self.tree.wire.messages, self.tree.wire.bytes = sent
         objective = float(self.row["objective"])
         if not math.isfinite(objective):
             raise DivergedError(
@@ -172,7 +166,7 @@ class Checkpointer(Observer):
 
     def write(self, state: Any, rounds: int) -> None:
         """Write the checkpoint of `rounds`; collective."""
-        average = np.ascontiguousarray(self.tree.average(state.x), np.float64).copy()
+        average = self.tree.center(state.x)
         with agreed(self.tree.comm):
             if self.recorder.failed is not None:
                 raise self.recorder.failed
@@ -184,7 +178,7 @@ class Checkpointer(Observer):
                 folder,
                 rounds,
                 average,
-                fields(self.algorithm, self.tree, state, rounds),
+                fields(self.algorithm, self.tree, state),
                 self.counters(rounds),
                 self.tree.workers,
                 self.tree.first,
@@ -209,13 +203,13 @@ class Checkpointer(Observer):
             ledger.bytes = int(counters[f"level{number}_bytes"])
 
 
-def fields(algorithm: Algorithm, tree: Tree, state: Any, rounds: int) -> list[checkpoint.Field]:
-    """Return the arrays of a state as a checkpoint keeps them; equal iterates are kept once, as the row of one worker."""
+def fields(algorithm: Algorithm, tree: Tree, state: Any) -> list[checkpoint.Field]:
+    """Return the arrays of a state as a checkpoint keeps them; equal iterates are kept once; collective."""
     found = []
     for name, array in zip(state._fields, state, strict=True):
         if not isinstance(array, np.ndarray) or array.size == 0:
             continue
-        if name == "x" and (rounds == 0 or tree.meets(rounds - 1)):
+        if name == "x" and tree.equal(array):
             found.append(checkpoint.Field("x", np.ascontiguousarray(array[0]), True))
         else:
             found.append(checkpoint.Field(name, np.ascontiguousarray(array), name in algorithm.common))

@@ -26,18 +26,25 @@ class Facts(NamedTuple):
     convexity: float  # µ, or 0
 
 
-def boundaries(kind: kinds.LocalSteps, rounds: int) -> NDArray[np.int64]:
-    """Return the step at which each round begins, and the last one's end: (rounds + 1,), from 0."""
-    j: NDArray[np.int64] = np.arange(rounds + 1, dtype=np.int64)
+def first_step(kind: kinds.LocalSteps, round: int) -> int:
+    """Return the step at which a round (from 0) begins: the local steps completed after that many rounds."""
     if isinstance(kind, kinds.FixedSteps):
-        j *= kind.steps
-        return j
+        return round * kind.steps
     if isinstance(kind, kinds.PostLocal):
-        begins: NDArray[np.int64] = np.minimum(j, kind.until) + np.maximum(j - kind.until, 0) * kind.steps
-        return begins
-    # t_j = max(t_{j−1} + 1, ⌊c j²⌋): a round has at least one step.
-    ends = np.floor(kind.scale * j.astype(np.float64) ** 2).astype(np.int64)
-    return np.maximum.accumulate(ends - j) + j
+        return min(round, kind.until) + max(round - kind.until, 0) * kind.steps
+    # t_j = ⌊c j²⌋, but a round has at least one step: t_j = max(t_{j−1} + 1, ⌊c j²⌋) = max(j, ⌊c j²⌋), c j² − j being convex.
+    return max(round, math.floor(kind.scale * float(round) ** 2))
+
+
+def longest_round(kind: kinds.LocalSteps, rounds: int) -> int:
+    """Return the local steps of the longest of `rounds` rounds."""
+    if isinstance(kind, kinds.FixedSteps):
+        return kind.steps
+    if isinstance(kind, kinds.PostLocal):
+        return kind.steps if rounds > kind.until else 1
+    # Gaps grow by 2c a round, and rounding moves each by less than 1: the longest is among the last 1/c + 2.
+    late = max(0, rounds - math.ceil(1 / kind.scale) - 2, rounds - 1_000_000)
+    return max(first_step(kind, j + 1) - first_step(kind, j) for j in range(late, rounds))
 
 
 def step_sizes(kind: kinds.StepSize, t: Floats, facts: Facts, local_steps: int) -> Floats:
@@ -119,11 +126,10 @@ class Schedule:
         facts: Facts,
         dtype: np.dtype[np.floating],
     ) -> None:
-        """Tabulate the rounds and make the buffers."""
+        """Make the buffers."""
         self._made = (step_size, averages, rounds, facts, dtype)
-        self.steps = boundaries(local_steps, rounds)
-        counts = np.diff(self.steps)
-        self.longest = int(counts.max(initial=1))
+        self._local_steps = local_steps
+        self.longest = longest_round(local_steps, rounds)
         self._kind, self._facts = step_size, facts
         shift = 1.0
         if isinstance(step_size, kinds.InverseTime):
@@ -131,7 +137,7 @@ class Schedule:
         elif isinstance(step_size, kinds.InverseSqrt):
             shift = step_size.shift
         self.averages = [
-            Weights(kind, step_size, shift, int(self.steps[-1]))
+            Weights(kind, step_size, shift, first_step(local_steps, rounds))
             for kind in averages
             if not isinstance(kind, kinds.Last)
         ]
@@ -146,8 +152,8 @@ class Schedule:
 
     def begin(self, round: int) -> tuple[int, NDArray[np.floating], NDArray[np.floating]]:
         """Return (first step, step sizes (count,), weights (count, averages)) of a round; the arrays are reused."""
-        first = int(self.steps[round])
-        count = int(self.steps[round + 1]) - first
+        first = self.first(round)
+        count = self.first(round + 1) - first
         if not self._fixed or self.averages:
             t = np.arange(first, first + count, dtype=np.float64)
             if not self._fixed:
@@ -155,6 +161,10 @@ class Schedule:
             for q, average in enumerate(self.averages):
                 self._weights[:count, q] = average.at(t)
         return first, self._eta[:count], self._weights[:count]
+
+    def first(self, round: int) -> int:
+        """Return the step at which a round (from 0) begins: the local steps completed after that many rounds."""
+        return first_step(self._local_steps, round)
 
     def eta(self, step: int) -> float:
         """Return η at one step."""

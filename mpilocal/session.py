@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -179,7 +179,7 @@ def _carry_out(
             with contextlib.suppress(MpilocalError):  # the first error is the one to be told
                 recorder.flush()
             with contextlib.suppress(MpilocalError):
-                run.finish("diverged" if isinstance(error, DivergedError) else "failed", guard.round, str(error))
+                run.finish(_status_of(error), guard.round, str(error))
         raise
     finally:
         if iterates is not None:
@@ -187,6 +187,12 @@ def _carry_out(
     columns: dict[str, NDArray[Any]] = dict(history.columns()) if history is not None else {}
     facts = {**facts, "workers": tree.workers, "ranks": comm.size, "threads": tree.threads.count}
     return Finished(outcome, columns, recorder.average, config, recorder.row, recorder.timings, facts)
+
+
+def _status_of(error: BaseException) -> Literal["diverged", "interrupted", "failed"]:
+    if isinstance(error, DivergedError):
+        return "diverged"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
 
 
 def start_point(config: Config, dim: int) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ its own.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,7 @@ class Tree:
             x[0] = self.stream.mean[:-1]
             self.stream.ready = False
         else:
-            x[:] = self.average(x)
+            x[:] = self._average(x, self.wire, self.waits)
         self.ledger[0].add(self.workers, x.shape[1], x.itemsize)
         return True
 
@@ -195,15 +196,36 @@ class Tree:
     def average(self, x: Array) -> Array:
         """Return Σ_m p_m x_m / Σ p of the rows x (count, dim) as float64 (dim,), reused by the next call; collective.
 
-        It is not counted in the ledger; flags ride along. Of a streamed iterate it is the iterate itself.
+        It is counted nowhere; flags ride along. Of a streamed iterate it is the iterate itself.
         """
+        return self._average(x, Wire(), [])
+
+    def equal(self, x: Array) -> bool:
+        """Return whether the rows x (count, dim) are the same on all ranks, bit for bit; collective."""
+        if self.workers == 1 or (self.stream is not None and x is self.stream.x):
+            return True
+        mine = bool((x == x[0]).all())
+        if self.comm is None:
+            return mine
+        from mpi4py import MPI
+
+        first = int.from_bytes(hashlib.blake2b(x[0].tobytes(), digest_size=7).digest(), "big")
+        said = np.array([first, -first, mine], np.int64)
+        self.comm.Allreduce(MPI.IN_PLACE, said, MPI.MIN)
+        return bool(said[2]) and said[0] == -said[1]
+
+    def center(self, x: Array) -> Array:
+        """Return x̄ of the rows x (count, dim) as float64 (dim,), of its own; equal rows keep their bits; collective."""
+        return np.array(x[0] if self.equal(x) else self.average(x), np.float64)
+
+    def _average(self, x: Array, wire: Wire, waits: list[float]) -> Array:
         if self.workers == 1 or (self.stream is not None and x is self.stream.x):
             return np.asarray(x[0], np.float64)
         mean = self._means.get(x.shape[1])
         if mean is None:
             mean = Mean(self.comm, x.shape[1], self.workers, self.scale, self._divisor, self.threads, self.exact)
             self._means[x.shape[1]] = mean
-        flags, seconds = mean(x, self.flag, self.wire)
+        flags, seconds = mean(x, self.flag, wire)
         self.flags, self.flag = max(self.flags, flags), 0
-        self.waits.append(seconds)
+        waits.append(seconds)
         return mean.out

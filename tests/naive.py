@@ -7,14 +7,18 @@ Rows are a (n, d) matrix a and labels y (n,). An iterate is a matrix x (outputs,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from naive_draws import draw as draw
+from naive_schedules import blocks as blocks
+from naive_schedules import bounds as bounds
+from naive_schedules import step_size as step_size
+from naive_schedules import weight as weight
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-MASK = 2**64 - 1
 
 
 class Model(NamedTuple):
@@ -158,51 +162,6 @@ def hessian_product(model: Model, a: Array, y: Array, weights: Array, x: Array, 
     return np.sum(terms, axis=0) + penalty(model, x) * v
 
 
-# Draws: a hash of (seed, worker, number of the draw).
-
-
-def mix(z: int) -> int:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-    return z ^ (z >> 31)
-
-
-def draw(seed: int, worker: int, number: int, count: int, reshuffle: bool) -> int:
-    """The row, 0 … count − 1, that is draw `number` of a worker."""
-    key = mix(mix((seed + 0x9E3779B97F4A7C15) & MASK) ^ (worker * 0xD1342543DE82EF95 & MASK))
-    if not reshuffle:
-        return mix((key + number * 0x9E3779B97F4A7C15) & MASK) * count >> 64
-    epoch, place = divmod(number, count)
-    return permutation(key, epoch, count)[place]
-
-
-def permutation(key: int, epoch: int, count: int) -> list[int]:
-    """The order of the rows in an epoch: a Feistel network on 2^bits ≥ count places, cycles cut to those < count."""
-    if count == 1:
-        return [0]
-    bits = (count - 1).bit_length()
-    low = (bits + 1) // 2  # the lower half's bits
-    secret = mix(key ^ mix((epoch + 0xA0761D6478BD642F) & MASK))
-
-    def network(place: int) -> int:
-        left, right = place >> low, place % 2**low
-        for turn in range(24 if bits < 4 else 6):
-            if turn % 2 == 0:
-                left ^= mix((secret + 32 * right + turn) & MASK) % 2 ** (bits - low)
-            else:
-                right ^= mix((secret + 32 * left + turn) & MASK) % 2**low
-        return (left << low) + right
-
-    order = []
-    for place in range(count):
-        place = network(place)
-        while place >= count:
-            place = network(place)
-        order.append(place)
-    return order
-
-
 class Worker(NamedTuple):
     """A worker's rows and its weight p_m in the average."""
 
@@ -330,49 +289,3 @@ def mean(rows: Sequence[Array], weights: Sequence[float]) -> Array:
     flat = stacked.reshape(len(stacked), -1)
     sums = [math.fsum(w * v for w, v in zip(weights, column, strict=True)) for column in flat.T]
     return np.array(sums).reshape(stacked.shape[1:]) / math.fsum(weights)
-
-
-# Schedules.
-
-
-def blocks(n: int, workers: int) -> list[range]:
-    """The rows of each worker: with q, r = divmod(n, M) the first r workers hold q + 1 rows."""
-    q, r = divmod(n, workers)
-    ends = np.cumsum([q + 1] * r + [q] * (workers - r))
-    return [range(end - q - (m < r), end) for m, end in enumerate(ends)]
-
-
-def bounds(kind: int | Mapping[str, Any], rounds: int) -> list[int]:
-    """The step at which each round begins, and the last one's end."""
-    out = [0]
-    for j in range(1, rounds + 1):
-        if isinstance(kind, int):
-            out.append(out[-1] + kind)
-        elif kind["kind"] == "post-local":
-            out.append(out[-1] + (1 if j <= kind["until"] else kind["steps"]))
-        else:
-            out.append(max(out[-1] + 1, math.floor(kind["scale"] * j * j)))
-    return out
-
-
-def step_size(kind: float | Mapping[str, Any], t: int, rows: int = 0) -> float:
-    """η_t."""
-    if not isinstance(kind, Mapping):
-        return kind
-    if kind["kind"] == "constant":
-        eta = kind["value"]
-    elif kind["kind"] == "inverse-time":
-        eta = kind["scale"] / (kind["shift"] + t)
-    elif kind["kind"] == "inverse-sqrt":
-        eta = kind["scale"] / math.sqrt(kind.get("shift", 1.0) + t)
-    elif kind["kind"] == "stich":
-        eta = 32 * kind["c"] if kind.get("constant") else min(32.0, kind["c"] * rows / (t + 1))
-    else:
-        eta = kind["values"][sum(step <= t for step in kind["steps"])]
-    warmup = kind.get("warmup", 0)
-    return float(eta * min(1.0, (t + 1) / warmup) if warmup else eta)
-
-
-def weight(kind: str, t: int, shift: float = 1.0, begin: int = 0) -> float:
-    """w_t of an average of the iterates."""
-    return {"uniform": 1.0, "linear": shift + t, "quadratic": (shift + t) ** 2, "tail": float(t >= begin)}[kind]

@@ -28,7 +28,7 @@ FLOORS = [
     ],
     ["algorithms", "metrics", "prepare", "optimum"],
     ["record", "checkpoint", "snapshot", "transfer", "iterates", "rundir", "provenance", "figure", "timing"],
-    ["loop", "observe", "guard"],
+    ["loop", "observe", "guard", "stall"],
     ["__init__", "api", "session", "study", "scale", "report", "slurm", "warm", "doctor", "show"],
     ["cli", "__main__"],
 ]

@@ -64,4 +64,4 @@ def samples_of(setting: Setting, per_step: int) -> Callable[[int], int]:
     """Return rounds → samples drawn by all workers when each draws `per_step` a step (0: all its rows)."""
     schedule, workers = setting.schedule, setting.tree.workers
     each = workers * per_step if per_step else setting.problem.sampled_rows
-    return lambda rounds: int(schedule.steps[rounds]) * each
+    return lambda rounds: schedule.first(rounds) * each

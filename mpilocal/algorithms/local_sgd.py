@@ -79,14 +79,14 @@ def local_sgd(setting: Setting) -> Algorithm:
         outer = options.server_step_size
         if inner is not None:
             # Σ_k g_k = (x̄ − x_m)/η_in, so the outer step is η_t/η_in of the way to the mean.
-            outer = schedule.eta(int(schedule.steps[round])) / inner
+            outer = schedule.eta(schedule.first(round)) / inner
         state.anchor[:] += problem.dtype.type(outer) * (state.x[0] - state.anchor)
         state.x[:] = state.anchor
 
     return Algorithm(
         init=init,
         phases=(Phase(local, average),),
-        steps=lambda rounds: int(schedule.steps[rounds]),
+        steps=schedule.first,
         samples=samples_of(setting, setting.batch),
         common=frozenset({"anchor"}),
         averages=lambda state, tree, rounds: iterate_averages(state, tree, setting, rounds),
@@ -95,7 +95,7 @@ def local_sgd(setting: Setting) -> Algorithm:
 
 def iterate_averages(state: Any, tree: Tree, setting: Setting, rounds: int) -> dict[str, Array]:
     """Return (1/S) Σ_t w_t x̄_t by name, from the workers' own sums (linear, so averaged once); collective."""
-    steps = int(setting.schedule.steps[rounds])
+    steps = setting.schedule.first(rounds)
     found = {}
     for q, average in enumerate(setting.schedule.averages):
         total = average.total(steps)

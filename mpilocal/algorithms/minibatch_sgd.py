@@ -64,7 +64,7 @@ def gradient_rounds(
 
     def count_of(round: int) -> tuple[int, int, int]:
         """Return (first draw, draws, local steps) of a round."""
-        first, last = int(schedule.steps[round]), int(schedule.steps[round + 1])
+        first, last = schedule.first(round), schedule.first(round + 1)
         if per_round is not None:
             return round * per_round, per_round, last - first
         return first * batch, (last - first) * batch, last - first
@@ -89,7 +89,7 @@ def gradient_rounds(
         state.x[:] = x - step * (state.gradient[0] + penalty * x)
 
     def averages(state: State, tree: Tree, rounds: int) -> dict[str, Array]:
-        steps = int(clock.steps[rounds])
+        steps = clock.first(rounds)
         sums = {w.name: (state.total[q], w.total(steps)) for q, w in enumerate(clock.averages)}
         return {
             name: np.asarray(total / weight if weight else state.x[0], np.float64)
@@ -102,7 +102,7 @@ def gradient_rounds(
     return Algorithm(
         init=init,
         phases=(Phase(local, average),),
-        steps=lambda rounds: int(clock.steps[rounds]),
+        steps=clock.first,
         samples=drawn if each is None else lambda rounds: rounds * each,
         common=frozenset({"total"}),
         averages=averages,

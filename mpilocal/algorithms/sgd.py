@@ -53,7 +53,7 @@ def sgd(setting: Setting) -> Algorithm:
     return Algorithm(
         init=init,
         phases=(Phase(local, average),),
-        steps=lambda rounds: int(schedule.steps[rounds]),
+        steps=schedule.first,
         samples=samples_of(setting, setting.batch),
         averages=lambda state, tree, rounds: iterate_averages(state, tree, setting, rounds),
     )

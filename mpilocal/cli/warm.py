@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpilocal.cli import output
@@ -10,6 +11,8 @@ from mpilocal.cli import parser as parsing
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
+
+    from mpilocal.config import Config
 
 EPILOG = """\
 examples:
@@ -42,23 +45,18 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _warm(args: argparse.Namespace, comm: Intracomm) -> int:
-    import tempfile
-    from pathlib import Path
-
     from mpilocal import config as configs
-    from mpilocal.config import Config
     from mpilocal.errors import agreed
     from mpilocal.kernels.compile import cache_folder
 
-    with tempfile.TemporaryDirectory(prefix="mpilocal-warm-") as scratch:
-        found: list[Config] = []
-        folder = Path(args.config).absolute().parent if args.config else Path.cwd()
+    folder = Path(args.config or ".").absolute().parent
+    if args.config:
         with agreed(comm):
-            if args.config:
-                found = [configs.load(args.config, args.set)]
-            else:
-                found = [configs.load(table, args.set) for table in samples(Path(scratch), comm.size)]
-        seconds = sum(_compile(config, comm, folder) for config in found)
+            config = configs.load(args.config, args.set)
+        seconds = _compile(config, comm, folder)
+    else:
+        with agreed(comm):
+            seconds = _samples(args.set)
     if comm.rank == 0:
         facts = {"cache": str(cache_folder()), "seconds": round(seconds, 3)}
         if args.json:
@@ -68,7 +66,7 @@ def _warm(args: argparse.Namespace, comm: Intracomm) -> int:
     return 0
 
 
-def _compile(config: Any, comm: Intracomm, folder: Any) -> float:
+def _compile(config: Config, comm: Intracomm, folder: Path) -> float:
     from mpilocal import warm
     from mpilocal.prepare import prepare
 
@@ -79,16 +77,26 @@ def _compile(config: Any, comm: Intracomm, folder: Any) -> float:
         made.close()
 
 
-def samples(folder: Any, workers: int) -> list[dict[str, Any]]:
-    """Return configs of tiny problems, one dense and one sparse, whose kernels are those of every run."""
-    text = folder / "rows.txt"
-    text.write_text("".join(f"{1 if row % 2 else -1} {1 + row % 3}:1\n" for row in range(2 * workers + 2)))
-    return [
-        {
-            "data": {"source": source, "features": 3} if source == str(text) else {"source": source},
-            "problem": {"loss": "logistic", "l2": 0.1},
-            "workers": {"count": workers},
-            "algorithm": {"rounds": 1, "step_size": 0.1},
-        }
-        for source in (str(text), "sklearn:breast_cancer")
-    ]
+def _samples(settings: list[str]) -> float:
+    """Compile for tiny problems, one dense and one sparse, whose kernels are those of every run; each rank alone."""
+    import tempfile
+
+    import numpy as np
+    from mpi4py import MPI
+
+    from mpilocal import config as configs
+
+    seconds = 0.0
+    with tempfile.TemporaryDirectory(prefix="mpilocal-warm-") as scratch:
+        sparse, dense = Path(scratch, "rows"), Path(scratch, "rows.npz")
+        sparse.write_text("-1 1:1\n+1 2:1\n")
+        np.savez(dense, x=np.eye(2), y=np.array([-1.0, 1.0]))
+        for source in (sparse, dense):
+            table = {
+                "data": {"source": str(source)},
+                "problem": {"l2": 0.1},
+                "workers": {"count": 1},
+                "algorithm": {"rounds": 1, "step_size": 0.1},
+            }
+            seconds += _compile(configs.load(table, settings), MPI.COMM_SELF, Path(scratch))
+    return seconds

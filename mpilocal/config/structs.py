@@ -61,7 +61,7 @@ class Workers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How many workers there are; any number of ranks hosts them."""
 
     count: Annotated[
-        Annotated[int, Meta(ge=1)] | Literal["ranks"],
+        Annotated[int, Meta(ge=1, le=1 << 24)] | Literal["ranks"],
         Meta(description='M; "ranks" makes the result depend on the launch.'),
     ]
     weights: Annotated[Literal["samples", "uniform"], Meta(description="p_m = N_m/N, or p_m = 1/M.")] = "samples"
