@@ -19,15 +19,18 @@ import numpy as np
 FAST = frozenset({"nsz", "contract", "reassoc"})
 
 
-def cache_root() -> Path:
-    """Return the folder for everything compiled or solved once: MPILOCAL_CACHE, or the node's, or the user's."""
+def user_cache() -> Path:
+    """Return the user's folder for what is solved once and kept: MPILOCAL_CACHE, or mpilocal in the user's cache."""
     named = os.environ.get("MPILOCAL_CACHE")
-    if named:
-        return Path(named)
+    return Path(named or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / ("" if named else "mpilocal")
+
+
+def cache_root() -> Path:
+    """Return the folder for everything compiled: the node's own within a SLURM job, else the user's cache."""
     local = os.environ.get("SLURM_TMPDIR")
-    if local and os.access(local, os.W_OK):
+    if local and "MPILOCAL_CACHE" not in os.environ and os.access(local, os.W_OK):
         return Path(local) / "mpilocal"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpilocal"
+    return user_cache()
 
 
 def sources_digest() -> str:

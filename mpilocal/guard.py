@@ -66,8 +66,8 @@ class Guard:
     """Watches one rank's loop; a context manager.
 
     A signal only sets a flag, which `poll` returns and ranks agree on where they meet. The watchdog is a thread of
-    its own: kernels and MPI calls release the GIL, so it runs beside them; behind it a C timer of `faulthandler`
-    fires even where the GIL is held.
+    its own: kernels and MPI calls release the GIL, so it runs beside them; behind it stand a C timer of `faulthandler`
+    and a thread without Python, for where the GIL is held.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Guard:
     def _arm(self) -> None:
         """Let a C timer print the stacks if this is not called again in time, as where the GIL is held."""
         with contextlib.suppress(RuntimeError, ValueError, OSError):
-            faulthandler.dump_traceback_later(self.stall + TURN + GRACE, file=2)
+            faulthandler.dump_traceback_later(self.stall + TURN + GRACE / 4, file=2)
 
     def _watch(self) -> None:
         while not self._end.wait(min(self.stall / 4, TURN)):
@@ -161,6 +161,7 @@ class Guard:
         self._last.speaking()
         sys.stderr.write(f"{self._head}{self.round}{self._body}it is {self._doing()}{REMEDY}\n")
         with contextlib.suppress(Exception):
+            faulthandler.cancel_dump_traceback_later()
             faulthandler.dump_traceback(file=2, all_threads=True)
         sys.stderr.flush()
         time.sleep(GRACE)
@@ -176,10 +177,6 @@ class Guard:
         if frame is None:
             return f"in {SECTIONS.get(self.clock.section, self.clock.section)}"
         file, line = frame.f_code.co_filename, frame.f_lineno
-        while frame is not None and frame.f_globals.get("__name__", "").startswith(("mpi4py", "threading", "concurrent")):
-            frame = frame.f_back
-            if frame is not None:
-                file, line = frame.f_code.co_filename, frame.f_lineno
         waits = WAITS.search(linecache.getline(file, line))
         where = f"in {SECTIONS.get(self.clock.section, self.clock.section)} ({Path(file).name}, line {line})"
         return f"waiting for other ranks {where}" if waits else f"computing {where}"

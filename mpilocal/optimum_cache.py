@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mpilocal import atomic
 from mpilocal.data.digest import sums
 from mpilocal.data.rows import Rows
-from mpilocal.kernels.compile import cache_root
+from mpilocal.kernels.compile import user_cache
 from mpilocal.kernels.scalar import Loss
 from mpilocal.kernels.shard import Dense
 from mpilocal.prepare import Prepared
@@ -101,7 +101,7 @@ def _hash(blocks: Blocks, number: int) -> int:
 def path_of(of: dict[str, Any]) -> Path:
     """Return the file of an optimum."""
     digest = hashlib.sha256(msgspec.json.encode(of, order="deterministic")).hexdigest()
-    return cache_root() / "optima" / f"{digest[:32]}.json"
+    return user_cache() / "optima" / f"{digest[:32]}.json"
 
 
 def read(of: dict[str, Any]) -> tuple[Entry, Vector | None] | None:

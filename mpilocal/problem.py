@@ -168,7 +168,7 @@ class Problem:
         return np.asarray(total[:-2] + ridge * v)
 
     def smoothness(self) -> float:
-        """Return an upper estimate of L, by the power method on Σ p_m A_mᵀA_m/N_m; nan where the loss has none; collective."""
+        """Return an upper estimate of L by the power method on Σ p_m A_mᵀA_m/N_m, or nan; collective."""
         if self._smoothness is None:
             self._smoothness = self._estimate_smoothness()
         return self._smoothness

@@ -32,7 +32,7 @@ def first_step(kind: kinds.LocalSteps, round: int) -> int:
         return round * kind.steps
     if isinstance(kind, kinds.PostLocal):
         return min(round, kind.until) + max(round - kind.until, 0) * kind.steps
-    # t_j = ⌊c j²⌋, but a round has at least one step: t_j = max(t_{j−1} + 1, ⌊c j²⌋) = max(j, ⌊c j²⌋), c j² − j being convex.
+    # A round has at least one step: t_j = max(t_{j−1} + 1, ⌊c j²⌋) = max(j, ⌊c j²⌋), as c j² − j is convex.
     return max(round, math.floor(kind.scale * float(round) ** 2))
 
 
@@ -136,11 +136,13 @@ class Schedule:
             _, shift = inverse_time(step_size, facts, self.longest)
         elif isinstance(step_size, kinds.InverseSqrt):
             shift = step_size.shift
+        last = first_step(local_steps, rounds)
         self.averages = [
-            Weights(kind, step_size, shift, first_step(local_steps, rounds))
-            for kind in averages
-            if not isinstance(kind, kinds.Last)
+            Weights(kind, step_size, shift, last) for kind in averages if not isinstance(kind, kinds.Last)
         ]
+        for place, average in enumerate(self.averages):
+            earlier = sum(one.kind.__class__ is average.kind.__class__ for one in self.averages[:place])
+            average.name += f"_{earlier + 1}" if earlier else ""
         self._fixed = isinstance(step_size, kinds.Constant) and not step_size.warmup
         self._eta = np.empty(self.longest, dtype)
         self._weights = np.empty((self.longest, len(self.averages)), dtype)

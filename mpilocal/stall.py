@@ -12,7 +12,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import carray, types
 
 from mpilocal.kernels.compile import cache_folder
 
@@ -20,6 +19,8 @@ NAP = 20_000  # µs
 ROUND, LIMIT, GRACE, OVER, SPEAKING, STATUS, HEAD, BODY, ADDRESS = range(9)  # the words before the message
 MESSAGE, DIGITS, SIZE = 128, 20, 2048  # bytes: where the message begins, room for the round in it, of all
 
+compiling: Any = numba
+types, carray = compiling.types, compiling.carray
 _write = types.ExternalFunction("write", types.intp(types.intc, types.uintp, types.uintp))
 _usleep = types.ExternalFunction("usleep", types.intc(types.uintc))
 _exit = types.ExternalFunction("_exit", types.void(types.intc))
@@ -58,7 +59,8 @@ def _compiled() -> Any:
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(cache_folder())
     try:
-        return numba.cfunc(types.uintp(types.CPointer(types.uint8)), cache=True)(_watch)
+        compiler: Any = numba.cfunc(types.uintp(types.CPointer(types.uint8)), cache=True)
+        return compiler(_watch)
     finally:
         settings.CACHE_DIR = before
 

@@ -81,9 +81,7 @@ def make(
     l2 = float(np.dtype(dtype).type(l2))
     model = naive.Model(loss, l2, intercept, outputs, ridge.astype(np.float64) if len(ridge) else None)
     wide, y64 = a.astype(np.float64), y.astype(np.float64)
-    workers = [
-        naive.Worker(FIRST_WORKER + m, wide[begin[m] : end[m]], y64[begin[m] : end[m]], 0.5) for m in range(2)
-    ]
+    workers = [naive.Worker(FIRST_WORKER + m, wide[begin[m] : end[m]], y64[begin[m] : end[m]], 0.5) for m in range(2)]
     x = (0.5 * draw.standard_normal((2, outputs * (d + intercept)))).astype(dtype)
     return Case(kernels, shard, model, workers, x, np.dtype(dtype))
 

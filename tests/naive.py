@@ -241,9 +241,7 @@ def average_of(visits: Sequence[Visit], weight: Callable[[int], float], last: Ar
     return np.sum([weight(t) * x for t, x in visits], axis=0) / total if total else last
 
 
-def local_sgd(
-    model: Model, workers: Sequence[Worker], sampling: Sampling, plan: Plan, x0: Array
-) -> Iterator[Round]:
+def local_sgd(model: Model, workers: Sequence[Worker], sampling: Sampling, plan: Plan, x0: Array) -> Iterator[Round]:
     """Stich (2019), Algorithm 1; with inner and outer step sizes Woodworth et al. (2020)."""
     x, visits = x0, list[Visit]()
     yield Round(x, 0.0, [])

@@ -17,6 +17,7 @@ from mpilocal.prepare import Prepared, prepare
 
 Find = Callable[..., Optimum]
 
+
 def made_of(source: str, loss: str = "logistic", comm: Any = None, folder: Path = Path(), **more: Any) -> Prepared:
     """A prepared run: `workers`, `run`, `options` are tables, what is left is of the problem."""
     from mpi4py import MPI
@@ -38,7 +39,7 @@ def find_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Find:
     """`find(source, loss, says=…, …)`: F* of a run with a cache of this test's own; `says` must be in a warning."""
     from mpi4py import MPI
 
-    monkeypatch.setattr(optimum_cache, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(optimum_cache, "user_cache", lambda: tmp_path)
 
     def call(source: str, loss: str = "logistic", says: str = "", **more: Any) -> Optimum:
         warnings: list[str] = []

@@ -198,7 +198,7 @@ def test_ranks_agree_in_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         for folder, ranks in (("alone", MPI.COMM_SELF), ("together", comm), ("together", comm)):
             if ranks is MPI.COMM_SELF and comm.rank > 0:
                 continue
-            monkeypatch.setattr(optimum_cache, "cache_root", lambda folder=folder: tmp_path / folder)
+            monkeypatch.setattr(optimum_cache, "user_cache", lambda folder=folder: tmp_path / folder)
             prepared = made_of(source, loss, ranks, **{**more})
             found.append(optimum.find(prepared, ranks, lambda text: pytest.fail(text)))
             prepared.close()

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..compile import fast, inlined
-from .exact import deposit
 from ..scalar import Loss, curvature, draw, slope, softmax, stream, value
+from .exact import deposit
 
 
 @inlined

@@ -152,7 +152,7 @@ def units(tops, width, start, count, factors, bits):
     """
     for j in range(count):
         top = np.int64(tops[start + j])
-        if top == EMPTY or top == BROKEN:
+        if top in (EMPTY, BROKEN):
             top = np.int64(-(1000 // width))
         if width * top > 960 or width * (top - LIMBS) < -1000:
             if tops[start + j] != EMPTY and tops[start + j] != BROKEN:

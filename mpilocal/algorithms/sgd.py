@@ -30,7 +30,7 @@ def sgd(setting: Setting) -> Algorithm:
     problem, schedule, tree = setting.problem, setting.schedule, setting.tree
     if tree.workers != 1:
         raise ConfigError(
-            f'algorithm.name = "sgd" is one worker on all rows, and workers.count = {tree.workers}: set workers.count = 1'
+            f'algorithm.name = "sgd" is one worker on all rows, not {tree.workers}: set workers.count = 1'
         )
     kept = len(schedule.averages)
     draws = setting.draws(setting.batch)

@@ -36,7 +36,9 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Annotated[int, Meta(ge=1)] | None, Meta(description="The dimension, where the file does not show it.")
     ] = None
     test: Annotated[str | None, Meta(description="Held-out rows, evaluated where the history is recorded.")] = None
-    options: Annotated[Table, Meta(description="Options of a synthetic or image source.")] = field(default_factory=dict)
+    options: Annotated[Table, Meta(description="Options of the source: see docs/format.md.")] = field(
+        default_factory=dict
+    )
 
 
 class Problem(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,7 +63,7 @@ class Workers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How many workers there are; any number of ranks hosts them."""
 
     count: Annotated[
-        Annotated[int, Meta(ge=1, le=1 << 24)] | Literal["ranks"],
+        Annotated[int, Meta(ge=1)] | Literal["ranks"],
         Meta(description='M; "ranks" makes the result depend on the launch.'),
     ]
     weights: Annotated[Literal["samples", "uniform"], Meta(description="p_m = N_m/N, or p_m = 1/M.")] = "samples"
@@ -134,7 +136,7 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Stop(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When to end before the last round; any that holds, checked where the history is recorded."""
+    """When to end before the last round: any that holds, at a recorded round, or of `seconds` at an averaging."""
 
     suboptimality: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="F(x̄) − F* at most this.")] = None
     gradient_norm: Annotated[Annotated[float, Meta(gt=0)] | None, Meta(description="‖∇F(x̄)‖ at most this.")] = None
@@ -168,9 +170,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     problem: Problem = Problem()
     workers: Workers
     algorithm: Algorithm
-    levels: Annotated[list[Level], Meta(max_length=1, description="None: the world, every round.")] = field(
-        default_factory=list
-    )
+    levels: list[Level] = field(default_factory=list)
     output: Output = Output()
     stop: Stop = Stop()
     run: Run = Run()

@@ -15,6 +15,7 @@ from mpilocal.config.structs import Config, to_builtins
 from mpilocal.config.typed import build, check_numbers, shown
 from mpilocal.errors import ConfigError
 
+MOST_WORKERS = 1 << 24
 RECORDED = ("resolved", "history")  # tables that a run adds to its own config.toml
 
 
@@ -119,6 +120,13 @@ def check(config: Config) -> None:
 
     The partition, the loss, the levels and the method's options are checked where they are built.
     """
+    if len(config.levels) > 1:
+        raise ConfigError(
+            f'levels has {len(config.levels)} entries: one is possible, of group = "world"; remove the rest'
+        )
+    count = config.workers.count
+    if isinstance(count, int) and count > MOST_WORKERS:
+        raise ConfigError(f"workers.count = {count} is more than {MOST_WORKERS}, to which sums over workers are exact")
     algorithm = config.algorithm
     kinds.parse_step_size(algorithm.step_size)
     kinds.parse_iterate_average(algorithm.iterate_average)

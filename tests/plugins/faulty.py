@@ -57,9 +57,10 @@ def faulty(
     return base._replace(phases=(Phase(local, average),))
 
 
-def slow(setting: Setting, *, seconds: float = 0.01) -> Algorithm:
-    """Local SGD whose rounds last at least `seconds`; the same bits."""
+def slow(setting: Setting) -> Algorithm:
+    """Local SGD, each round of which lasts at least the seconds in the environment's SLOW; the same bits."""
     base = local_sgd(setting)
+    seconds = float(os.environ.get("SLOW", "0"))
 
     def local(state, number):
         time.sleep(seconds)
