@@ -55,11 +55,11 @@ def stopped(path, process, reason):
     return rounds
 
 
-def finish(path, whole, ranks):
+def finish(path, whole, ranks, *names):
     done = running.run(ranks, "resume", path)
     assert done.returncode == 0, done.stderr
     assert rundir.status(path) == "done"
-    running.assert_same_run(path, whole, ("history.h5", "iterates.h5"))
+    running.assert_same_run(path, whole, ("history.h5", *names))
 
 
 def open_mpi():
@@ -70,24 +70,24 @@ def open_mpi():
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_signal_to_one_rank_stops_all(tmp_path, whole, count, number):
     path = tmp_path / "run"
-    with running.started(count, "run", config(tmp_path), "-o", path) as process:
+    with running.started(count, "run", config(tmp_path), "-o", path, slow=0.02) as process:
         running.until_round(path, 50, process)
         assert rundir.status(path) == "running"
         os.kill(running.members(process)[-1], number)
         stopped(path, process, "a signal")
-    finish(path, whole, 3 if count == 1 else 2)
+    finish(path, whole, 3 if count == 1 else 2, "iterates.h5")
 
 
 def test_a_signal_to_all_ranks_and_once_more(tmp_path, whole):
     path = tmp_path / "run"
-    with running.started(3, "run", config(tmp_path), "-o", path) as process:
+    with running.started(3, "run", config(tmp_path), "-o", path, slow=0.02) as process:
         running.until_round(path, 50, process)
         for _ in range(5):  # launchers and batch systems send more than one
             for pid in running.members(process):
                 running.kill(pid, signal.SIGUSR1)
             time.sleep(0.05)
         stopped(path, process, "a signal")
-    finish(path, whole, 1)
+    finish(path, whole, 1, "iterates.h5")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -95,16 +95,16 @@ def test_a_signal_to_the_launcher(tmp_path, whole, number):
     if number == signal.SIGTERM and open_mpi():
         pytest.skip("Open MPI's mpiexec kills its ranks 0.2 s after a SIGTERM")
     path = tmp_path / "run"
-    with running.started(2, "run", config(tmp_path), "-o", path) as process:
+    with running.started(2, "run", config(tmp_path), "-o", path, slow=0.02) as process:
         running.until_round(path, 50, process)
         os.kill(process.pid, number)
         stopped(path, process, "a signal")
-    finish(path, whole, 3)
+    finish(path, whole, 3, "iterates.h5")
 
 
 def test_a_signal_before_the_first_round(tmp_path, whole):
     path = tmp_path / "run"
-    with running.started(2, "run", config(tmp_path), "-o", path) as process:
+    with running.started(2, "run", config(tmp_path), "-o", path, slow=0.02) as process:
         deadline = time.monotonic() + running.LIMIT
         while not (path / "lock").exists():
             assert process.poll() is None and time.monotonic() < deadline
@@ -113,7 +113,7 @@ def test_a_signal_before_the_first_round(tmp_path, whole):
         for pid in running.members(process):
             running.kill(pid, signal.SIGUSR1)
         assert stopped(path, process, "a signal") == 1
-    finish(path, whole, 1)
+    finish(path, whole, 1, "iterates.h5")
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -124,7 +124,7 @@ def test_max_time(tmp_path, whole, count):
     with running.started(count, "resume", path, "--max-time", "00:04", slow=0.05) as process:
         process.communicate(timeout=running.LIMIT)
         assert process.returncode in (0, 75)  # it may just have come to the end
-    finish(path, whole, 2)
+    finish(path, whole, 2, "iterates.h5")
 
 
 def test_periods_meet_at_records_and_checkpoints(tmp_path):
@@ -147,7 +147,7 @@ def test_periods_meet_at_records_and_checkpoints(tmp_path):
 
 def test_show_tells_how_a_run_stands(tmp_path):
     path = tmp_path / "run"
-    with running.started(2, "run", config(tmp_path), "-o", path) as process:
+    with running.started(2, "run", config(tmp_path), "-o", path, slow=0.02) as process:
         running.until_round(path, 50, process)
         assert shown(path)["status"] == "running"
         again = running.run(1, "resume", path)
