@@ -77,7 +77,7 @@ def run(
         MpilocalError: one of its kinds, the same on all ranks; see `mpilocal.errors`.
     """
     comm = _comm(comm)
-    controls = controls or Controls(time.monotonic())
+    controls = controls or Controls(time.monotonic(), overrides=tuple(overrides))
     table: Config | None = None
     folder = Path.cwd()
     path = Path(output).absolute() if output is not None else None
@@ -96,7 +96,7 @@ def run(
                     if resuming and held.unbegun:
                         resuming = False
                     elif resuming:
-                        session.check_changes(rundir.read_run(path).config, table)
+                        table = session.check_changes(rundir.read_run(path).config, table)
         table, folder, resuming = comm.bcast((table, folder, resuming))
         assert table is not None
         return _go(table, comm, folder, held, path, controls, resuming)
@@ -132,7 +132,7 @@ def resume(
                 before = rundir.read_run(path)
                 folder = Path(before.resolved.get("folder", folder))
                 table = configs.load(before.config, overrides)
-                session.check_changes(before.config, table)
+                table = session.check_changes(before.config, table)
         table, folder = comm.bcast((table, folder))
         assert table is not None
         return _go(table, comm, folder, held, Path(path).absolute(), controls, True)

@@ -39,7 +39,7 @@ class Signals:
     """Notes SIGTERM and SIGUSR1; a context manager."""
 
     def __init__(self, wanted: bool, keep: bool = False) -> None:
-        """Plan; `wanted`: handle them, if this is the main thread; `keep`: to the end of the process."""
+        """Plan; `wanted`: handle them, if this is the main thread; `keep`: ignore them from then on, not as before."""
         self.wanted = wanted and threading.current_thread() is threading.main_thread()
         self.keep = keep
         self.came = False
@@ -53,10 +53,9 @@ class Signals:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Put the former handlers back."""
-        if not self.keep:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+        """Put the former handlers back, or ignore the signals: Python's own end would make them deadly again."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_IGN if self.keep else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.came = True

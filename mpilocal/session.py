@@ -78,7 +78,7 @@ def begin(
         resuming: Continue from the newest usable checkpoint.
         recorded: On root, `[resolved]` of the run that is resumed.
     """
-    # The command line keeps the handlers to its end: a second signal must not cut the first one's work short.
+    # The command line is deaf to its end: a second signal must not cut the first one's work short.
     with Signals(controls.signals, keep=controls.abort) as signals:
         made = prepare(config, comm, folder)
         together = True
@@ -264,9 +264,12 @@ def _iterates(
     return made
 
 
-def check_changes(before: Config, after: Config) -> None:
-    """Refuse a resume that would change the mathematics; see `resumable`."""
+def check_changes(before: Config, after: Config) -> Config:
+    """Return `after` with the workers as the start resolved them; refuse what would change the mathematics."""
+    if after.workers.count == "ranks":
+        after = msgspec.structs.replace(after, workers=before.workers)
     resumable.check(to_builtins(before), to_builtins(after))
+    return after
 
 
 def absolute(config: Config, folder: Path) -> Config:

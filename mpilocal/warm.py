@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpilocal.errors import agree
+from mpilocal.errors import ConfigError, agree
 from mpilocal.exact import SMALL, SmallSum, StreamSum
 from mpilocal.kernels.cpu import vector
+from mpilocal.kernels.scalar import Loss
 from mpilocal.kernels.shard import Draws
 from mpilocal.prepare import Prepared
 from mpilocal.problem import Problem
@@ -34,7 +35,7 @@ def compile_once(made: Prepared, comm: Intracomm) -> float:
                 if (host.rank == 0) == turn:
                     touch(made.problem, made.tree)
             except Exception as failure:
-                error = failure
+                error = _named(made.problem, failure) if made.problem.loss == Loss.CUSTOM else failure
             # The others sleep: a rank that spins would take the core from the one that compiles.
             arrived = comm.Ibarrier()
             while not arrived.Test():
@@ -43,6 +44,16 @@ def compile_once(made: Prepared, comm: Intracomm) -> float:
     finally:
         host.Free()
     return time.perf_counter() - begin
+
+
+def _named(problem: Problem, error: Exception) -> ConfigError:
+    """Return the error of a user's loss that cannot be compiled, with what Numba says of the innermost cause."""
+    said = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Failed in ")]
+    found = ConfigError(
+        f'problem.loss = "{problem.name}" cannot be compiled: {type(error).__name__}: {said[0] if said else error}'
+    )
+    found.__cause__ = error
+    return found
 
 
 def touch(problem: Problem, tree: Tree) -> None:

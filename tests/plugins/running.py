@@ -68,9 +68,9 @@ def command(count: int, *args: object) -> list[str]:
     return python if count == 1 else ["mpiexec", "-n", str(count), *python]
 
 
-def run(count: int, *args: object, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
+def run(count: int, *args: object, timeout: float = LIMIT, **env: str) -> subprocess.CompletedProcess[str]:
     """Run and return the finished process; what takes too long fails the test."""
-    return ranks.run(command(count, *args), timeout=timeout)
+    return ranks.run(command(count, *args), timeout=timeout, env=env)
 
 
 @contextmanager
