@@ -1,4 +1,4 @@
-"""A user's own loss takes the place of this file (see `custom_loss` in `mpilocal.problem`)."""
+"""A user's own loss takes the place of this file (see `mpilocal.custom`)."""
 
 from __future__ import annotations
 

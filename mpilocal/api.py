@@ -182,8 +182,9 @@ def _go(
     resuming: bool,
 ) -> Result:
     recorded: dict[str, Any] = {}
-    if resuming and held is not None:
-        recorded = rundir.read_run(held.path).resolved
+    with agreed(comm):
+        if resuming and held is not None:
+            recorded = rundir.read_run(held.path).resolved
     recorded = comm.bcast(recorded)
     recorded.setdefault("folder", str(folder))
     ended = session.begin(table, comm, folder, held, controls, resuming, recorded)

@@ -40,6 +40,10 @@ class Outcome(NamedTuple):
 class Observer:
     """Sees each completed round; it may not change the state. All calls are collective."""
 
+    def due(self, rounds: int, last: bool) -> bool:
+        """Return whether `after` this round is collective; the same on all ranks."""
+        return False
+
     def wants_consensus(self, rounds: int) -> bool:
         """Return whether the drift before this round's averaging is wanted."""
         return False
@@ -106,12 +110,14 @@ def run(
                             observer.before(state, done)
             with clock("average"):
                 phase.average(state, tree, round)
+        if any(observer.due(done, last) for observer in observers):
+            tree.meet()
         flag = tree.take_flags()
         if flag == Flag.ERROR:
             raise_agreed(tree, mine, since)
         if tree.meets(round) and not math.isfinite(vector.dot(state.x[0], state.x[0])):
             raise DivergedError(
-                f"the iterate is not finite from round {done} on (step {algorithm.steps(done)}): "
+                f"the iterate is not finite at round {done} (step {algorithm.steps(done)}): "
                 "take a smaller algorithm.step_size; the last checkpoint before it is kept"
             )
         stopped = flag != Flag.NONE

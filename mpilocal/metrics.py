@@ -35,6 +35,8 @@ class Consensus:
         if tree.stream is not None and x is tree.stream.x:
             tree.finish_stream(tree.stream)
             return tree.stream.consensus()
+        if tree.equal(x):
+            return 0.0
         center = tree.average(x)
         tree.threads.run(vector.distances, tree.count, (x, center, self._out[:, 0]))
         if isinstance(self._sum, SmallSum):

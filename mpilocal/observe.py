@@ -59,6 +59,10 @@ class Recorder(Observer):
         self._wait = 0.0
         self._sent = (0, 0)
 
+    def due(self, rounds: int, last: bool) -> bool:
+        """Return whether this round is recorded."""
+        return last or rounds % self.config.output.record_every == 0
+
     def wants_consensus(self, rounds: int) -> bool:
         """Return whether this round is recorded."""
         return rounds % self.config.output.record_every == 0
@@ -73,7 +77,7 @@ class Recorder(Observer):
 
     def after(self, state: Any, rounds: int, last: bool) -> str:
         """Record the round where it is due."""
-        if not last and rounds % self.config.output.record_every:
+        if not self.due(rounds, last):
             return ""
         self.record(state, rounds)
         return self.reason()
@@ -89,12 +93,7 @@ class Recorder(Observer):
             self.row, self.average = metrics.row(
                 self.algorithm, self.problem, self.tree, state, rounds, self.optimum, consensus
             )
-        objective = float(self.row["objective"])
-        if not math.isfinite(objective):
-            raise DivergedError(
-                f"the objective is {objective} at round {rounds} (step {self.row['step']}): "
-                "take a smaller algorithm.step_size; the last checkpoint before it is kept"
-            )
+        self.require(float(self.row["objective"]), rounds)
         self.timings = self._timings(sent)
         try:
             if self.history is not None:
@@ -108,6 +107,20 @@ class Recorder(Observer):
             if self.tree.comm is None:
                 raise
             self.failed = error
+
+    def check(self, average: Array, rounds: int) -> None:
+        """Refuse to keep a state from which nothing can be computed, unless the round was recorded; collective."""
+        if self.row.get("round") != rounds:
+            with self.clock("evaluate"):
+                self.require(self.problem.evaluate(average).objective, rounds)
+
+    def require(self, objective: float, rounds: int) -> None:
+        """Raise DivergedError where F is not finite; the same on all ranks."""
+        if not math.isfinite(objective):
+            raise DivergedError(
+                f"the objective is {objective} at round {rounds} (step {self.algorithm.steps(rounds)}): "
+                "take a smaller algorithm.step_size; the last checkpoint before it is kept"
+            )
 
     def flush(self) -> None:
         """Bring history and iterates to the disk (root)."""
@@ -160,13 +173,18 @@ class Checkpointer(Observer):
 
     def after(self, state: Any, rounds: int, last: bool) -> str:
         """Write the checkpoint where it is due."""
-        if last or rounds % self.config.output.checkpoint_every == 0:
+        if self.due(rounds, last):
             self.write(state, rounds)
         return ""
+
+    def due(self, rounds: int, last: bool) -> bool:
+        """Return whether this round ends with a checkpoint."""
+        return last or rounds % self.config.output.checkpoint_every == 0
 
     def write(self, state: Any, rounds: int) -> None:
         """Write the checkpoint of `rounds`; collective."""
         average = self.tree.center(state.x)
+        self.recorder.check(average, rounds)
         with agreed(self.tree.comm):
             if self.recorder.failed is not None:
                 raise self.recorder.failed

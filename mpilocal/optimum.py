@@ -75,17 +75,19 @@ def of_run(recorded: Mapping[str, Any]) -> Optimum | None:
     )
 
 
-def find(made: Prepared, comm: Intracomm, warn: Callable[[str], None]) -> Optimum:
+def find(
+    made: Prepared, comm: Intracomm, warn: Callable[[str], None], stopping: Callable[[], bool] = lambda: False
+) -> Optimum:
     """Return F* of a run: none, the given number, or the kept or newly solved one; collective, the same on all ranks.
 
-    A float32 run is solved in float64, on its data as rounded to float32.
+    `stopping` tells root that the job is to stop: then StoppedError. A float32 run is solved in float64, on its data as rounded to float32.
     """
     wanted = made.config.problem.optimum
     if wanted != "auto":
         return Optimum() if wanted is None else Optimum(float(wanted))
     problem = made.problem if made.problem.dtype == np.float64 else in_double(made.problem)
     of = cache.key(made, comm)
-    entry = _kept(problem, of, comm) or _solved(problem, of, comm, warn)
+    entry = _kept(problem, of, comm) or _solved(problem, of, comm, warn, stopping)
     dual = math.nan if entry.dual is None else entry.dual
     value = entry.value if math.isfinite(entry.value) else math.nan
     found = Optimum(value, dual, entry.gradient_norm, entry.attained, entry.note)
@@ -130,9 +132,11 @@ def _kept(problem: Problem, of: dict[str, Any], comm: Intracomm) -> Entry | None
     return entry
 
 
-def _solved(problem: Problem, of: dict[str, Any], comm: Intracomm, warn: Callable[[str], None]) -> Entry:
+def _solved(
+    problem: Problem, of: dict[str, Any], comm: Intracomm, warn: Callable[[str], None], stopping: Callable[[], bool]
+) -> Entry:
     """Solve, certify and keep; collective."""
-    solution = optimum_solve.solve(problem, comm)
+    solution = optimum_solve.solve(problem, comm, stopping)
     entry: Entry | None = None
     if solution is not None:
         dual, note = _certified(problem, solution)

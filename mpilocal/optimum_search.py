@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mpilocal.errors import StoppedError
 from mpilocal.exact import StreamSum
 from mpilocal.kernels.scalar import Loss
 from mpilocal.kernels.shard import Dense
@@ -45,9 +47,9 @@ class Spent(Exception):
 class Search:
     """F on all ranks, driven by root: each method but `serve` is root's alone."""
 
-    def __init__(self, problem: Problem, comm: Intracomm) -> None:
-        """Take the problem; collective."""
-        self.problem, self.comm = problem, comm
+    def __init__(self, problem: Problem, comm: Intracomm, stopping: Callable[[], bool]) -> None:
+        """Take the problem, and what tells root that the job is to stop; collective."""
+        self.problem, self.comm, self.stopping = problem, comm, stopping
         self.scale = column_scale(problem, comm)
         least = float(problem.blocks.scale.min(initial=math.inf))
         self._lightest = min(comm.allgather(least)) / problem.blocks.divisor  # weight of a row
@@ -89,8 +91,10 @@ class Search:
         """Return F and ∇F; F = ∞ where it overflows.
 
         Raises:
+            StoppedError: the job is to stop.
             Separated: l2 = 0 and all rows are predicted right, so that F(t·x) → 0 for t → ∞.
         """
+        self._go_on()
         value = self._evaluate(x)
         if math.isfinite(value.objective) and (self.best is None or value.objective <= self.best[1].objective):
             self.best = np.array(x), value
@@ -110,6 +114,7 @@ class Search:
 
     def product(self, x: Vector, v: Vector) -> Vector:
         """Return ∇²F(x) v, (dim,)."""
+        self._go_on()
         if self.products >= PRODUCTS:
             raise Spent
         self.products += 1
@@ -117,6 +122,13 @@ class Search:
         if not np.isfinite(image).all():
             raise Spent
         return image
+
+    def _go_on(self) -> None:
+        if self.stopping():
+            raise StoppedError(
+                "stopped by a signal or the time limit while solving for F*, before the first round: start the run "
+                "again with more time, or give problem.optimum as a number"
+            )
 
     def newton(self, x: Vector, gradient: Vector, rtol: float) -> Vector:
         """Return d with ‖∇²F(x) d + ∇F(x)‖ ≤ rtol ‖∇F(x)‖ as far as CG gets, (dim,)."""

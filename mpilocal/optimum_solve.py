@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,9 +41,13 @@ class Solution(NamedTuple):
     separated: bool = False  # F* = 0 is known from separable data
 
 
-def solve(problem: Problem, comm: Intracomm) -> Solution | None:
-    """Minimise F of a float64 problem; collective. Returns the solution on root, None elsewhere."""
-    search = Search(problem, comm)
+def solve(problem: Problem, comm: Intracomm, stopping: Callable[[], bool] = lambda: False) -> Solution | None:
+    """Minimise F of a float64 problem; collective. Returns the solution on root, None elsewhere.
+
+    Raises:
+        StoppedError: `stopping()` became true on root; raised on all ranks.
+    """
+    search = Search(problem, comm, stopping)
     found: Solution | None = None
     failure: Exception | None = None
     if comm.rank > 0:

@@ -20,7 +20,7 @@ from mpilocal.data.partition import plan
 from mpilocal.data.read import read_part
 from mpilocal.data.rows import Part, Rows, block
 from mpilocal.data.share import share
-from mpilocal.errors import ConfigError, DataError, agreed
+from mpilocal.errors import ConfigError, DataError, MpilocalError, agreed
 from mpilocal.kernels.scalar import Loss
 from mpilocal.kernels.shard import Dense, Sparse
 from mpilocal.problem import Blocks, Problem, Shard, row_weights
@@ -205,7 +205,10 @@ def read_test(
         return None
     options = {} if ":" in config.data.test else config.data.options
     data = msgspec.structs.replace(config.data, source=config.data.test, features=part.rows.features, options=options)
-    held = read_part(comm, data, folder, np.dtype(config.run.dtype))
+    try:
+        held = read_part(comm, data, folder, np.dtype(config.run.dtype))
+    except MpilocalError as error:  # all ranks have it alike
+        raise type(error)(str(error).replace("data.source", "data.test")) from error
     with agreed(comm):
         if held.rows.features != part.rows.features:
             raise DataError(

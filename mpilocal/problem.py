@@ -24,6 +24,7 @@ Shard = Dense | Sparse
 CHUNK = 4096  # rows that are summed in floating point, in their order; only exact sums go beyond
 
 # sup ℓ'' of each loss: the objective is smooth with L = sup ℓ'' · λ_max(Σ p_m A_mᵀA_m / N_m) + l2.
+UNCLASSED = (Loss.SQUARED, Loss.LINEAR, Loss.CUSTOM)  # labels need not be classes
 CURVATURE = {
     Loss.LOGISTIC: 0.25,
     Loss.SQUARED: 1.0,
@@ -121,7 +122,7 @@ class Problem:
     def work(self, batch: int, averages: int) -> list[tuple[Array, NDArray[np.int64], Array]]:
         """Return the scratch of `sgd` for each thread: slopes, picks, gradient."""
         size = max(batch, 1)
-        wide = max(self.dim, 2 * averages)
+        wide = max(self.dim + self.dim % 2, 4 * averages)
         return [
             (
                 np.empty(max(8, size * self.outputs), self.dtype),
@@ -145,7 +146,7 @@ class Problem:
         objective = total[-2] + 0.5 * float(vector.dot(ridge * point, point))
         gradient = total[:-2] + ridge * point
         norm = math.sqrt(float(vector.dot(gradient, gradient)))
-        classifies = self.loss not in (Loss.SQUARED, Loss.LINEAR)
+        classifies = self.loss not in UNCLASSED
         return Value(float(objective), gradient, norm, float(total[-1]) if classifies else math.nan)
 
     def evaluate_test(self, x: Array) -> tuple[float, float]:
@@ -155,7 +156,7 @@ class Problem:
         total = np.zeros(self.dim + 2)
         self._accumulate(self.test, self.kernels.evaluate, (self._typed(x),), True)
         self._sum.reduce(self.comm, self.test.divisor, total)
-        return float(total[-2]), float(total[-1]) if self.loss not in (Loss.SQUARED, Loss.LINEAR) else math.nan
+        return float(total[-2]), math.nan if self.loss in UNCLASSED else float(total[-1])
 
     def hessian_product(self, x: Array, v: Array, loss: Loss | None = None) -> NDArray[np.float64]:
         """Return ∇²F(x) v, (dim,); collective. `loss` takes the place of the problem's own."""
@@ -168,7 +169,7 @@ class Problem:
         return np.asarray(total[:-2] + ridge * v)
 
     def smoothness(self) -> float:
-        """Return an upper estimate of L by the power method on Σ p_m A_mᵀA_m/N_m, or nan; collective."""
+        """Return an estimate of L, 1% above what the power method finds, on Σ p_m A_mᵀA_m/N_m, or nan; collective."""
         if self._smoothness is None:
             self._smoothness = self._estimate_smoothness()
         return self._smoothness

@@ -6,7 +6,9 @@ a resumed run needs no state for it. Only + − × ÷ √ are used: the same bit
 
 from __future__ import annotations
 
+import functools
 import math
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +28,12 @@ class Facts(NamedTuple):
     convexity: float  # µ, or 0
 
 
+@functools.cache
+def decimal(value: float) -> Fraction:
+    """Return the number as it is written: 0.29 is 29/100, so that ⌊0.29 · 100⌋ is 29."""
+    return Fraction(repr(value))
+
+
 def first_step(kind: kinds.LocalSteps, round: int) -> int:
     """Return the step at which a round (from 0) begins: the local steps completed after that many rounds."""
     if isinstance(kind, kinds.FixedSteps):
@@ -33,7 +41,7 @@ def first_step(kind: kinds.LocalSteps, round: int) -> int:
     if isinstance(kind, kinds.PostLocal):
         return min(round, kind.until) + max(round - kind.until, 0) * kind.steps
     # A round has at least one step: t_j = max(t_{j−1} + 1, ⌊c j²⌋) = max(j, ⌊c j²⌋), as c j² − j is convex.
-    return max(round, math.floor(kind.scale * float(round) ** 2))
+    return max(round, math.floor(decimal(kind.scale) * round**2))
 
 
 def longest_round(kind: kinds.LocalSteps, rounds: int) -> int:
@@ -90,7 +98,7 @@ class Weights:
         self.begin = 0
         self.shift = 1.0
         if isinstance(kind, kinds.Tail):
-            self.begin = math.floor(kind.start * horizon)
+            self.begin = math.floor(decimal(kind.start) * horizon)
         if isinstance(kind, kinds.Linear | kinds.Quadratic):
             own = isinstance(step_size, kinds.InverseTime | kinds.InverseSqrt)
             self.shift = (shift if own else 1.0) if kind.shift == "auto" else kind.shift
@@ -137,15 +145,13 @@ class Schedule:
         elif isinstance(step_size, kinds.InverseSqrt):
             shift = step_size.shift
         last = first_step(local_steps, rounds)
-        self.averages = [
-            Weights(kind, step_size, shift, last) for kind in averages if not isinstance(kind, kinds.Last)
-        ]
+        self.averages = [Weights(kind, step_size, shift, last) for kind in averages if not isinstance(kind, kinds.Last)]
         for place, average in enumerate(self.averages):
             earlier = sum(one.kind.__class__ is average.kind.__class__ for one in self.averages[:place])
             average.name += f"_{earlier + 1}" if earlier else ""
         self._fixed = isinstance(step_size, kinds.Constant) and not step_size.warmup
         self._eta = np.empty(self.longest, dtype)
-        self._weights = np.empty((self.longest, len(self.averages)), dtype)
+        self._weights = np.empty((self.longest, len(self.averages)))
         self._eta[:] = step_sizes(step_size, np.arange(self.longest, dtype=np.float64), facts, self.longest)
 
     def one_step(self) -> Schedule:

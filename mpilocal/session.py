@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -108,7 +109,10 @@ def _carry_out(
                 f"then {recorded['digest']}): restore the file, or start another run"
             )
     warm.compile_once(made, comm)
-    found = (optimum.of_run(recorded) if resuming else None) or optimum.find(made, comm, controls.warn)
+    limit = math.inf if controls.max_time is None else controls.max_time
+    found = (optimum.of_run(recorded) if resuming else None) or optimum.find(
+        made, comm, controls.warn, lambda: signals.came or time.monotonic() - controls.began > limit
+    )
     with agreed(comm):
         state = algorithm.init(start_point(config, problem.dim))
     first = 0
@@ -171,6 +175,8 @@ def _carry_out(
             if ended:
                 outcome = outcome._replace(reason=ended)
         with agreed(comm):
+            if recorder.failed is not None:
+                raise recorder.failed
             if run is not None and not over:
                 recorder.flush()
                 run.finish(outcome.status, outcome.rounds, outcome.reason)
@@ -267,7 +273,8 @@ def _iterates(
 def check_changes(before: Config, after: Config) -> Config:
     """Return `after` with the workers as the start resolved them; refuse what would change the mathematics."""
     if after.workers.count == "ranks":
-        after = msgspec.structs.replace(after, workers=before.workers)
+        workers = msgspec.structs.replace(after.workers, count=before.workers.count)
+        after = msgspec.structs.replace(after, workers=workers)
     resumable.check(to_builtins(before), to_builtins(after))
     return after
 

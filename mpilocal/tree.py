@@ -106,6 +106,7 @@ class Tree:
         wire: what this rank sent.
         stream: the sum that a method streams its workers into, or None.
         flag: what this rank brings to the next meeting, ≥ 0; `flags` is the largest that any rank brought.
+        met: whether flags have been exchanged since they were last taken.
         waits: seconds in the first collective of each averaging since they were last taken.
     """
 
@@ -133,6 +134,7 @@ class Tree:
         self.wire = Wire()
         self.flag = 0
         self.flags = 0
+        self.met = False
         self.waits: list[float] = []
         self.stream: Streamed | None = None
         self._means: dict[int, Mean] = {}
@@ -166,7 +168,21 @@ class Tree:
         if self.comm is None:  # one rank meets itself in every round
             self.flags, self.flag = max(self.flags, self.flag), 0
         flags, self.flags = self.flags, 0
+        self.met = False
         return flags
+
+    def meet(self) -> None:
+        """Bring this rank's flag to all others, where the round has not done so; collective."""
+        if self.comm is None or self.met:
+            return
+        from mpi4py import MPI
+
+        flag = np.array([self.flag], np.int64)
+        self.comm.Allreduce(MPI.IN_PLACE, flag, MPI.MAX)
+        self._take(int(flag[0]))
+
+    def _take(self, flags: int) -> None:
+        self.flags, self.flag, self.met = max(self.flags, flags), 0, True
 
     def finish_stream(self, stream: Streamed) -> None:
         """Bring the streamed mean of a round to all ranks, once; collective; flags ride along."""
@@ -188,7 +204,7 @@ class Tree:
             self.comm.Allreduce(MPI.IN_PLACE, total.limbs, MPI.SUM)
             self.wire.add(total.limbs.nbytes)
         total.finish(self._divisor, stream.mean)
-        self.flags, self.flag = max(self.flags, int(total.common[-1])), 0
+        self._take(int(total.common[-1]))
         self.waits.append(seconds)
         total.clear()
         stream.ready = True
@@ -204,7 +220,8 @@ class Tree:
         """Return whether the rows x (count, dim) are the same on all ranks, bit for bit; collective."""
         if self.workers == 1 or (self.stream is not None and x is self.stream.x):
             return True
-        mine = bool((x == x[0]).all())
+        bits = np.int64 if x.itemsize == 8 else np.int32
+        mine = bool((x.view(bits) == x[0].view(bits)).all())
         if self.comm is None:
             return mine
         from mpi4py import MPI
@@ -226,6 +243,6 @@ class Tree:
             mean = Mean(self.comm, x.shape[1], self.workers, self.scale, self._divisor, self.threads, self.exact)
             self._means[x.shape[1]] = mean
         flags, seconds = mean(x, self.flag, wire)
-        self.flags, self.flag = max(self.flags, flags), 0
+        self._take(flags)
         waits.append(seconds)
         return mean.out

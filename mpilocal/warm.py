@@ -68,10 +68,10 @@ def touch(problem: Problem, tree: Tree) -> None:
     work = problem.work(1, 0)[0]
     slopes = np.empty(max(8, 2 * outputs), dtype)
     rule = (problem.shard, draws, loss, outputs, dtype.type(0), nothing, 0)
-    kernels.sgd(x, none, np.zeros((1, 0, dim), dtype), np.empty((0, 0), dtype), *rule, *work, 0, 0)
+    kernels.sgd(x, none, np.zeros((1, 0, dim)), np.empty((0, 0)), *rule, *work, 0, 0)
     if tree.workers > SMALL:
         streamed = Streamed(x, 2, alone)
-        target = (x, none, np.zeros((1, 0, dim), dtype), np.empty((0, 0), dtype), *rule, np.ones(1))
+        target = (x, none, np.zeros((1, 0, dim)), np.empty((0, 0)), *rule, np.ones(1))
         scratch = (*streamed.scratch[0], *work, *streamed.accumulators()[0])
         kernels.sgd_streamed(*target, streamed.sums[0].width, *scratch, 0, 0)
     kernels.sample_gradient(x, x, problem.shard, draws, loss, outputs, 0, 0, slopes, 0, 0)

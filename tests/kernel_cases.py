@@ -89,7 +89,7 @@ def make(
 def scratch(case: Case, batch: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[Any]]:
     size = max(8, max(batch, 1) * case.model.outputs)
     wide = max(case.dim, 2 * KEPT)
-    return np.empty(size, case.dtype), np.empty(max(batch, 1), np.int64), np.empty((2, wide), case.dtype)
+    return np.empty(size, case.dtype), np.empty(max(batch, 1), np.int64), np.empty((2, wide + wide % 2), case.dtype)
 
 
 def steps(

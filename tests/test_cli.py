@@ -52,7 +52,7 @@ def test_usage(words, sentence, capsys, monkeypatch):
     assert shown.out == ""
     assert sentence in shown.err and shown.err.count("\n") == 1 and shown.err.startswith("mpilocal: ")
     monkeypatch.setenv("PMI_RANK", "1")
-    monkeypatch.setattr(parser, "LINGER", 0.0)
+    monkeypatch.setattr(output, "LINGER", 0.0)
     assert main(words) == 2
     assert capsys.readouterr().err == ""  # the first process has spoken
 
@@ -69,7 +69,7 @@ def test_what_the_launcher_says():
     assert launcher.rank({}) == 0 and launcher.launched({}) is None
     inside = {"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "7", "SLURM_JWT": "secret"}
     assert launcher.launched(inside) == (8, "SLURM_NTASKS")
-    assert launcher.launched({"SLURM_NTASKS": "8"}) is None  # an allocation, not a step
+    assert launcher.launched({"SLURM_NTASKS": "8"}) == (8, "SLURM_NTASKS")
     hydra = {**inside, "PMI_RANK": "3", "PMI_SIZE": "4"}
     assert launcher.rank(hydra) == 3 and launcher.launched(hydra) == (4, "PMI_SIZE")
     assert launcher.variables(hydra) == {name: hydra[name] for name in sorted(hydra) if name != "SLURM_JWT"}

@@ -70,7 +70,7 @@ WRONG = {
     "workers=3": "workers = 3 is not a table: write it as [workers]",
     "workers.count=0": 'write an integer of at least 1 or "ranks"',
     "levels=4": "write [[levels]] once for each",
-    "levels=[{period=3}]": "levels.0.group is missing",
+    "levels=[{group=4}]": "levels.0.group",
     "levels=[{group='world', perod=3}]": 'did you mean "period"?',
     "problem.l2=1/m": 'did you mean "1/n"?',
     "problem.l2=-1": "problem.l2 = -1",
@@ -82,7 +82,7 @@ WRONG = {
     'data.source="a\\u0000b"': "NUL character",
     "data.partition={kind=iid}": "is not a TOML value",
     "algorithm.rounds.x=3": "algorithm.rounds = 5 is not a table",
-    "levels.0.period=4": "is not a list of tables",
+    "levels.x.period=4": "is not a list of tables",
     "algorithm.rounds": "is not an override: write -s key=value",
     ".x=3": "is not an override",
     "algorithm.step_size={value=3}": "algorithm.step_size.kind is missing: write one of: constant",
@@ -119,7 +119,7 @@ def test_server_step_size_excludes_inner():
 
 def test_index_beyond_the_list():
     with pytest.raises(ConfigError, match="levels has 1 entries"):
-        config.load(BASE, ["levels=[{group='world'}]", "levels.1.period=4"])
+        config.load(BASE, ["levels=[{group='world'}]", "levels.2.period=4"])
 
 
 def test_missing_keys_are_named():

@@ -1,86 +1,181 @@
-"""kill -9 at any moment loses nothing: resumed on any number of ranks, a run ends with the bits of one left alone."""
+"""kill -9 at any moment, of a rank, of the launcher, of all: the restart has the bits of the run that nothing befell.
+
+MPILOCAL_KILLS sets how many there are.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plugins import running
 
+from mpilocal import rundir
+
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("MPILOCAL_KILLS", "50"))
-LIVES = 5  # kills of one run, which then may end
-ROUNDS = 40
+LANES = 2  # runs under fire at a time
+SLOW = 0.015  # seconds of a round, so that the loop lasts about as long as the start
+FILES = ("history.h5", "iterates.h5")
 
 
-def newest(path: Path) -> int:
-    """The round of the newest checkpoint, −1 where there is none."""
-    return max((int(file.stem[6:]) for file in path.glob("checkpoints/round-*.h5")), default=-1)
+def variants() -> list[dict[str, Any]]:
+    """Configs of about 1.5 s of rounds, with checkpoints all the while."""
+    found = []
+    for number, (partition, dtype, period) in enumerate(
+        [("contiguous", "float64", 1), ("shared", "float32", 1), ("iid", "float64", 4)], 1
+    ):
+        table = running.table("slow")
+        table["data"] = {"source": "synthetic:regression", "partition": partition}
+        table["data"]["options"] = {"rows": 240, "features": 5000}  # checkpoints of some size
+        table["algorithm"] |= {"rounds": 90, "iterate_average": ["uniform", "linear"], "step_size": 1e-4}
+        table["output"] = {"record_every": number, "checkpoint_every": number, "keep": 4 - number, "iterates": True}
+        table["run"]["dtype"] = dtype
+        found.append({**table, "levels": period})
+    return found
 
 
-def wait_for_the_moment(dice: random.Random, path: Path, process: subprocess.Popen[str]) -> None:
-    """Sleep into the start-up, or until some rounds on and then a moment more: into a round, or a write."""
-    if dice.random() < 0.3:
-        time.sleep(dice.uniform(0, 1.5))
-        return
-    goal = min(newest(path) + dice.randint(1, 8), ROUNDS - 2)
-    deadline = time.monotonic() + running.LIMIT
-    while newest(path) < goal and process.poll() is None and time.monotonic() < deadline:
+def save(table: dict[str, Any], path: Path) -> Path:
+    file = running.write(path, {name: part for name, part in table.items() if name != "levels"})
+    with file.open("a") as text:
+        text.write(f'[[levels]]\ngroup = "world"\nperiod = {table["levels"]}\n')
+    return file
+
+
+class Range:
+    """Counts the kills of all lanes."""
+
+    def __init__(self) -> None:
+        self.left = KILLS
+        self.failed = False
+        self.said: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def open(self) -> bool:
+        return self.left > 0 and not self.failed
+
+    def note(self, *what: str) -> None:
+        with self._lock:
+            self.left -= 1
+            for one in what:
+                self.said[one] = self.said.get(one, 0) + 1
+
+
+def wait(draw: random.Random, path: Path, process: Any) -> str:
+    """Sleep until the moment of the kill; return how it was chosen."""
+    moment = draw.choice(["any", "loop", "loop", "writing", "writing"])
+    begin = time.monotonic()
+    if moment == "any":  # before the run directory is there, during the start, …
+        while time.monotonic() < begin + draw.uniform(0, 4) and process.poll() is None:
+            time.sleep(0.01)
+        return moment
+    before = newest(path)
+    while newest(path) == before and process.poll() is None:
         time.sleep(0.002)
-    time.sleep(dice.uniform(0, 0.05))
+    if moment == "loop":
+        time.sleep(draw.uniform(0, 1))
+        return moment
+    end = time.monotonic() + draw.uniform(0, 1)
+    while process.poll() is None:
+        writing = [name for folder in (path, path / "checkpoints") for name in os.listdir(folder) if ".tmp-" in name]
+        if writing and time.monotonic() > end:
+            return moment
+    return moment
 
 
-def strike(dice: random.Random, process: subprocess.Popen[str]) -> bool:
-    """Kill a rank, all ranks, or launcher and ranks; return whether the run was still alive."""
-    victims = running.members(process)
-    if not victims or process.poll() is not None:
-        return False
-    how = dice.choice(["rank", "ranks", "all"])
-    for pid in [dice.choice(victims)] if how == "rank" else victims:
-        running.kill(pid)
-    if how == "all":
-        process.kill()
-    # Where one rank is gone the launcher ends the others: nothing may wait for ever.
-    process.wait(60)
+def newest(path: Path) -> str:
+    try:
+        return max((name for name in os.listdir(path / "checkpoints") if name.startswith("round-")), default="")
+    except FileNotFoundError:
+        return ""
+
+
+def hit(draw: random.Random, process: Any) -> str:
+    """Kill; return what."""
+    pids = running.members(process)
+    target = draw.choice(["rank", "launcher", "all"])
+    if target != "rank":
+        running.kill(process.pid)
+    if target != "launcher":
+        for pid in draw.sample(pids, 1) if target == "rank" and pids else pids:
+            running.kill(pid)
+    process.communicate(timeout=running.LIMIT)
     running.gone(process)
-    return True
+    return target
 
 
-def live(number: int, folder: Path, config: Path, kills: int) -> tuple[Path, int]:
-    """Start a run, kill it `kills` times and let it end; return its folder and how often it was resumed in mid-run."""
-    dice = random.Random(number)
-    path = folder / f"run-{number}"
-    resumed = 0
-    while kills > 0:
-        with running.started(dice.choice((1, 2, 3)), "run", config, "-o", path, "--or-resume", slow=0.03) as process:
-            wait_for_the_moment(dice, path, process)
-            if strike(dice, process):
-                kills -= 1
-                resumed += newest(path) > 0
-            elif process.wait(60) == 0:
-                break  # it got to its end first
-    done = running.run(dice.choice((1, 2, 3)), "run", config, "-o", path, "--or-resume")
-    assert done.returncode == 0, done.stderr
-    return path, resumed
+def course(draw: random.Random, file: Path, whole: Path, path: Path, range: Range) -> int:
+    """Run, kill and restart until the run is done or nothing may be shot any more; return the kills."""
+    kills = 0
+    while True:
+        ranks = draw.choice([1, 2, 3])
+        words = ["run", file, "-o", path, "--or-resume"]
+        if newest(path) and draw.random() < 0.3:
+            words = ["resume", path]
+        shoot = range.open()
+        with running.started(ranks, *words, slow=SLOW if shoot else 0.0) as process:
+            if shoot:
+                moment = wait(draw, path, process)
+            if not shoot or process.poll() is not None:
+                _, err = process.communicate(timeout=running.LIMIT)
+                assert process.returncode == 0, (process.returncode, err)
+                break
+            target = hit(draw, process)
+        if process.returncode == 0:  # done a moment before it was hit
+            break
+        kills += 1
+        range.note(moment, target, f"{ranks} ranks")
+        if rundir.holds_run(path):
+            assert running.status(path) in ("interrupted", "done")
+    assert rundir.status(path) == "done"
+    running.assert_same_run(path, whole, FILES)
+    assert not list(path.rglob(".*"))  # what the killed ones left has been swept away
+    return kills
 
 
-@pytest.mark.slow
-def test_random_kills_change_no_bit(tmp_path: Path) -> None:
-    table = running.table("slow")
-    table["algorithm"] |= {"rounds": ROUNDS, "iterate_average": "uniform"}
-    table["output"] = {"record_every": 2, "checkpoint_every": 1, "iterates": True}
-    config = running.write(tmp_path / "config.toml", table)
-    whole = tmp_path / "whole"
-    assert running.run(1, "run", config, "-o", whole).returncode == 0
-    shares = [min(LIVES, KILLS - at) for at in range(0, KILLS, LIVES)]
-    with ThreadPoolExecutor(2) as pool:
-        lives = list(pool.map(lambda item: live(item[0], tmp_path, config, item[1]), enumerate(shares)))
-    for path, _ in lives:
-        assert running.status(path) == "done"
-        for name in ("history.h5", "iterates.h5", f"checkpoints/round-{ROUNDS:08d}.h5"):
-            running.assert_same_file(whole / name, path / name)
-    assert sum(resumed for _, resumed in lives) >= KILLS // 3  # they were no kills of the start-up only
+def test_kills(tmp_path):
+    made = []
+    for number, table in enumerate(variants()):
+        file = save(table, tmp_path / f"{number}.toml")
+        whole = tmp_path / f"whole-{number}"
+        done = running.run(2, "run", file, "-o", whole)
+        assert done.returncode == 0, done.stderr
+        made.append((file, whole))
+    seed = int(os.environ.get("MPILOCAL_SEED", time.time_ns() % 1_000_000))
+    print(f"MPILOCAL_SEED={seed}")
+    range = Range()
+
+    def lane(number: int) -> list[int]:
+        draw = random.Random(seed * LANES + number)
+        kills = []
+        try:
+            while range.open():
+                file, whole = draw.choice(made)
+                kills.append(course(draw, file, whole, tmp_path / f"run-{number}-{len(kills)}", range))
+        except BaseException:
+            range.failed = True
+            raise
+        return kills
+
+    with ThreadPoolExecutor(LANES) as pool:
+        kills = [one for found in pool.map(lane, [*map(int, "01"[:LANES])]) for one in found]
+    print(f"{sum(kills)} kills in {len(kills)} runs: {range.said}")
+    assert sum(kills) >= KILLS
+
+
+def test_two_at_once(tmp_path):
+    """Restarted while another job is still there: that one has the folder, the second leaves with 6."""
+    file = save({**variants()[0], "levels": 1}, tmp_path / "c.toml")
+    path = tmp_path / "run"
+    with running.started(2, "run", file, "-o", path, "--or-resume", slow=0.05) as first:
+        running.until_round(path, 3, first)
+        done = running.run(2, "run", file, "-o", path, "--or-resume")
+        assert done.returncode == 6, done.stderr
+        assert len(running.sentences(done.stderr)) == 1 and "is in use by pid" in done.stderr

@@ -84,7 +84,9 @@ def test_divergence(tmp_path):
     said = set()
     for count in (1, 3):
         path = tmp_path / f"on-{count}"
-        said.add(fails(count, file, path, 5, r"mpilocal: the (iterate|objective) is .* round \d+ .* the last checkpoint .*"))
+        said.add(
+            fails(count, file, path, 5, r"mpilocal: the (iterate|objective) is .* round \d+ .* the last checkpoint .*")
+        )
         assert rundir.status(path) == "diverged"
     assert len(said) == 1
     at = int(re.search(r"round (\d+)", next(iter(said)))[1])

@@ -1,4 +1,4 @@
-"""Stops that are asked for: all ranks end at one round with a valid checkpoint, and a resume goes on as if nothing was."""
+"""Stops that are asked for: all ranks end at one round with a valid checkpoint, and a resume goes on from it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def stopped(path, process, reason):
     assert process.returncode == 75, (process.returncode, out, err)
     said = running.sentences(err)
     found = re.fullmatch(
-        rf"mpilocal: stopped after round (\d+) by {reason}; `mpilocal resume {re.escape(str(path))}` continues", said[-1]
+        rf"mpilocal: stopped after round (\d+) by {reason}; `mpilocal resume {re.escape(str(path))}` continues",
+        said[-1],
     )
     assert len(said) == 1 and found and "Traceback" not in err, err
     rounds = int(found[1])

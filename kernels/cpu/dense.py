@@ -95,23 +95,9 @@ def add_rows(out, m, x, k, shard, begin, end, loss, slopes):
 
 @fast
 def sgd(
-    x,
-    shift,
-    sums,
-    weights,
-    shard,
-    draws,
-    loss,
-    outputs,
-    l2,
-    step_sizes,
-    first_step,
-    slopes,
-    picks,
-    gradient,
-    first,
-    last,
-):
+    x, shift, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, slopes, picks, gradient,
+    first, last,
+):  # fmt: skip
     """Take len(step_sizes) local steps on the iterates of the workers first ≤ m < last, in place.
 
     Worker m's iterate is row m modulo the rows of x.
@@ -169,32 +155,9 @@ def sgd(
 
 @fast
 def sgd_streamed(
-    start,
-    none,
-    sums,
-    weights,
-    shard,
-    draws,
-    loss,
-    outputs,
-    l2,
-    step_sizes,
-    first_step,
-    scale,
-    width,
-    x,
-    rows,
-    slopes,
-    picks,
-    gradient,
-    tops,
-    limbs,
-    factors,
-    bits,
-    values,
-    first,
-    last,
-):
+    start, none, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, scale, width, x,
+    rows, slopes, picks, gradient, tops, limbs, factors, bits, values, first, last,
+):  # fmt: skip
     """Run `sgd` from start[0] on the workers first ≤ m < last and add scale[m] · (x_m, ‖x_m − start‖²) to an exact sum.
 
     No worker's iterate is kept: `x` (group, dim) and `rows` (group, dim + 1) float64 are scratch for a few at a time;

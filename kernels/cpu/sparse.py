@@ -90,29 +90,15 @@ def fold(x, m, shift, sums, weighted, drifted, outputs, features, scale, drift):
 
 @fast
 def sgd(
-    x,
-    shift,
-    sums,
-    weights,
-    shard,
-    draws,
-    loss,
-    outputs,
-    l2,
-    step_sizes,
-    first_step,
-    slopes,
-    picks,
-    gradient,
-    first,
-    last,
-):
+    x, shift, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, slopes, picks, gradient,
+    first, last,
+):  # fmt: skip
     """Take len(step_sizes) local steps on the iterates of the workers first ≤ m < last, in place.
 
     Worker m's iterate is row m modulo the rows of x.
 
     x_m ← x_m − η_t (1/b Σ ∇ℓ_i(x_m) + λ x_m + s_m), the intercept without λ; `shift` is s (workers, dim), or
-    has no rows. Before each step, sums[m, q] += weights[t, q] · x_m. `gradient` (2, ≥ dim and ≥ the sums kept).
+    has no rows. Before each step, sums[m, q] += weights[t, q] · x_m. `gradient` (2, even and ≥ dim and ≥ 4 · the sums kept).
     """
     stride = x.shape[1] // outputs
     features = shard.features
@@ -132,8 +118,10 @@ def sgd(
         scale = one
         drift = zero
         # Σ_k w_k x_k = W v + D s − Σ W(at the change) · change of v, with W = Σ w_k scale_k, D = Σ w_k drift_k.
-        weighted = gradient[1, :kept]
-        drifted = gradient[1, kept : 2 * kept]
+        # In float64, as the sums are: a long float32 sum would stand still.
+        lazy_sums = gradient[1].view(np.float64)
+        weighted = lazy_sums[:kept]
+        drifted = lazy_sums[kept : 2 * kept]
         for q in range(kept):
             weighted[q] = 0
             drifted[q] = 0
@@ -191,32 +179,9 @@ def sgd(
 
 @fast
 def sgd_streamed(
-    start,
-    none,
-    sums,
-    weights,
-    shard,
-    draws,
-    loss,
-    outputs,
-    l2,
-    step_sizes,
-    first_step,
-    scale,
-    width,
-    x,
-    rows,
-    slopes,
-    picks,
-    gradient,
-    tops,
-    limbs,
-    factors,
-    bits,
-    values,
-    first,
-    last,
-):
+    start, none, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, scale, width, x,
+    rows, slopes, picks, gradient, tops, limbs, factors, bits, values, first, last,
+):  # fmt: skip
     """Run `sgd` from start[0] on the workers first ≤ m < last and add scale[m] · (x_m, ‖x_m − start‖²) to an exact sum.
 
     No worker's iterate is kept: `x` (group, dim) and `rows` (group, dim + 1) float64 are scratch for a few at a time;

@@ -29,7 +29,7 @@ class State(NamedTuple):
 
     x: Array  # (workers here, dim)
     anchor: Array  # (dim,) the average at which the round began; (0,) where it is not needed
-    sums: Array  # (workers here, averages, dim) Σ_t w_t x_m, t the step
+    sums: Array  # (workers here, averages, dim) float64 Σ_t w_t x_m, t the step
 
 
 def local_sgd(setting: Setting) -> Algorithm:
@@ -54,7 +54,7 @@ def local_sgd(setting: Setting) -> Algorithm:
         return State(
             x=x,
             anchor=x0.astype(problem.dtype) if keep else np.empty(0, problem.dtype),
-            sums=np.zeros((len(x), kept, problem.dim), problem.dtype),
+            sums=np.zeros((len(x), kept, problem.dim)),
         )
 
     def local(state: State, round: int) -> None:

@@ -22,11 +22,10 @@ Array = NDArray[np.floating]
 
 
 class State(NamedTuple):
-    """The common iterate and the workers' gradients."""
+    """The common iterate."""
 
-    x: Array  # (workers here, dim), all rows equal
-    gradient: Array  # (workers here, dim) of the round; scratch between local and average
-    total: Array  # (averages, dim) Σ_t w_t x̄_t
+    x: Array  # (1, dim)
+    total: Array  # (averages, dim) float64 Σ_t w_t x̄_t
 
 
 def minibatch_sgd(setting: Setting) -> Algorithm:
@@ -55,12 +54,12 @@ def gradient_rounds(
     ridge = getattr(problem.shard, "ridge", np.empty(0))
     if len(ridge):
         penalty = penalty + ridge
+    gradient = np.zeros((tree.count, problem.dim), problem.dtype)  # of the round, from local to average
     values = np.empty((tree.count, 2))
     rows = (problem.shard.end - problem.shard.begin).astype(problem.dtype)[:, None]
 
     def init(x0: Array) -> State:
-        x = np.tile(x0.astype(problem.dtype), (tree.count, 1))
-        return State(x, np.zeros_like(x), np.zeros((len(clock.averages), problem.dim), problem.dtype))
+        return State(x0.astype(problem.dtype).reshape(1, -1), np.zeros((len(clock.averages), problem.dim)))
 
     def count_of(round: int) -> tuple[int, int, int]:
         """Return (first draw, draws, local steps) of a round."""
@@ -73,10 +72,10 @@ def gradient_rounds(
         counter, count, _ = count_of(round)
         common = (problem.shard, int(problem.loss), problem.outputs)
         if batch == 0:
-            problem.threads.run(kernels.evaluate, tree.count, (state.gradient, values, state.x, *common), slopes)
-            state.gradient[:] /= rows
+            problem.threads.run(kernels.evaluate, tree.count, (gradient, values, state.x, *common), slopes)
+            gradient[:] /= rows
         else:
-            args = (state.gradient, state.x, problem.shard, draws, *common[1:], counter, count)
+            args = (gradient, state.x, problem.shard, draws, *common[1:], counter, count)
             problem.threads.run(kernels.sample_gradient, tree.count, args, slopes)
 
     def average(state: State, tree: Tree, round: int) -> None:
@@ -84,9 +83,9 @@ def gradient_rounds(
         x = state.x[0]
         for q in range(weights.shape[1]):
             state.total[q] += weights[:, q].sum() * x
-        tree.mean(state.gradient, round)
+        tree.mean(gradient, round)
         step = eta[0] * problem.dtype.type(factor(count_of(round)[2]))
-        state.x[:] = x - step * (state.gradient[0] + penalty * x)
+        state.x[:] = x - step * (gradient[0] + penalty * x)
 
     def averages(state: State, tree: Tree, rounds: int) -> dict[str, Array]:
         steps = clock.first(rounds)
@@ -104,6 +103,6 @@ def gradient_rounds(
         phases=(Phase(local, average),),
         steps=clock.first,
         samples=drawn if each is None else lambda rounds: rounds * each,
-        common=frozenset({"total"}),
+        common=frozenset({"x", "total"}),
         averages=averages,
     )

@@ -22,7 +22,7 @@ class State(NamedTuple):
     """The iterate and its weighted sums."""
 
     x: Array  # (1, dim)
-    sums: Array  # (1, averages, dim)
+    sums: Array  # (1, averages, dim) float64
 
 
 def sgd(setting: Setting) -> Algorithm:
@@ -39,7 +39,7 @@ def sgd(setting: Setting) -> Algorithm:
     l2 = problem.dtype.type(problem.l2)
 
     def init(x0: Array) -> State:
-        return State(x0.astype(problem.dtype).reshape(1, -1), np.zeros((1, kept, problem.dim), problem.dtype))
+        return State(x0.astype(problem.dtype).reshape(1, -1), np.zeros((1, kept, problem.dim)))
 
     def local(state: State, round: int) -> None:
         first, eta, weights = schedule.begin(round)

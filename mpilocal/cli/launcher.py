@@ -34,7 +34,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
     for name in SIZES:
         if environment.get(name, "").isdecimal():
             return Launched(int(environment[name]), name)
-    if "SLURM_PROCID" in environment and environment.get("SLURM_NTASKS", "").isdecimal():
+    if environment.get("SLURM_NTASKS", "").isdecimal():
         return Launched(int(environment["SLURM_NTASKS"]), "SLURM_NTASKS")
     return None
 

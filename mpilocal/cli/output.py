@@ -7,13 +7,16 @@ import json
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from mpilocal.cli import launcher
 from mpilocal.errors import MpilocalError
 
 INTERRUPTED = 130
+LINGER = 1.0  # seconds in which the first process may speak before the others leave: a launcher then ends it
 
 
 def prepare() -> None:
@@ -76,21 +79,23 @@ def pairs(table: dict[str, str], indent: str = "") -> str:
 
 
 def alone(action: Callable[[], int], debug: bool) -> int:
-    """Return the status of an action that needs no MPI; an error is one sentence on stderr."""
+    """Return the status of an action that needs no MPI; an error is one sentence on stderr.
+
+    Under a launcher all processes do the same, and one speaks of it.
+    """
     try:
         return action()
-    except MpilocalError as error:
-        if debug:
-            trace(error)
-        tell(f"mpilocal: {sentence(error)}")
-        return error.status
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        if debug:
-            trace(error)
-        tell(f"mpilocal: {unexpected(error, debug)}")
-        return 1
+        known, status = (True, error.status) if isinstance(error, MpilocalError) else (False, 1)
+        if launcher.rank() > 0:
+            time.sleep(LINGER)
+        else:
+            if debug:
+                trace(error)
+            tell(f"mpilocal: {sentence(error) if known else unexpected(error, debug)}")
+        return status
 
 
 def trace(error: BaseException) -> None:

@@ -16,7 +16,6 @@ The Local SGD family on MPI: the same iterates, bit for bit, on any number of ra
   mpiexec -n 4 mpilocal run jobs/demo.toml -o demo
   mpilocal show demo"""
 EPILOG = "`mpilocal VERB --help` explains a verb and gives an example."
-LINGER = 1.0  # seconds in which the first process may speak before the others leave: a launcher then ends it
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,7 +55,7 @@ def left(end: SystemExit) -> int:
     """Return the status with which the parser left; processes other than the first wait until that has spoken."""
     status = end.code if isinstance(end.code, int) else int(end.code is not None)
     if status and launcher.rank() > 0:
-        time.sleep(LINGER)
+        time.sleep(output.LINGER)
     return status
 
 

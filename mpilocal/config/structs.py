@@ -122,7 +122,7 @@ class Algorithm(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A level of the tree: workers in a group average every `period` rounds."""
 
-    group: Annotated[Literal["world"], Meta(description='"world": all workers.')]
+    group: Annotated[Literal["world"], Meta(description='"world": all workers.')] = "world"
     period: Annotated[int, Meta(ge=1, description="In rounds.")] = 1
 
 

@@ -38,7 +38,7 @@ def read(path: str | Path) -> dict[str, Any]:
 def override(table: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Return a copy of `table` with each `dotted.key=value` set; the value is TOML, else a bare string.
 
-    A number in a key is the index of a list: `levels.0.period=4`. Tables that are missing are added.
+    A number in a key is the index of a list: `levels.0.period=4`. Tables and lists that are missing are added.
 
     Raises:
         ConfigError: no `=`, a parent that is not a table, an index beyond the list, or a broken table or list.
@@ -54,6 +54,8 @@ def override(table: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any
             where = ".".join(parts[:depth])
             last = depth == len(parts) - 1
             if isinstance(node, list):
+                if part == str(len(node)) and not last:
+                    node.append({})
                 if not (part.isdecimal() and int(part) < len(node)):
                     raise ConfigError(
                         f'-s "{setting}": {where} has {len(node)} entries, and "{part}" is none of them: '
@@ -63,7 +65,7 @@ def override(table: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any
             elif isinstance(node, dict):
                 index = part
                 if not last:
-                    node.setdefault(part, {})
+                    node.setdefault(part, [] if parts[depth + 1] == "0" else {})
             else:
                 raise ConfigError(
                     f'-s "{setting}": {where} = {shown(node)} is not a table: write -s {where}={{…}} to replace it'
@@ -123,6 +125,10 @@ def check(config: Config) -> None:
     if len(config.levels) > 1:
         raise ConfigError(
             f'levels has {len(config.levels)} entries: one is possible, of group = "world"; remove the rest'
+        )
+    if config.stop.suboptimality is not None and config.problem.optimum is None:
+        raise ConfigError(
+            f'stop.suboptimality = {config.stop.suboptimality:g} needs F*: set problem.optimum to "auto" or a number'
         )
     count = config.workers.count
     if isinstance(count, int) and count > MOST_WORKERS:
