@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def bounds(kind: int | Mapping[str, Any], rounds: int) -> list[int]:
         elif kind["kind"] == "post-local":
             out.append(out[-1] + (1 if j <= kind["until"] else kind["steps"]))
         else:
-            out.append(max(out[-1] + 1, math.floor(kind["scale"] * j * j)))
+            out.append(max(out[-1] + 1, math.floor(Fraction(repr(kind["scale"])) * j * j)))
     return out
 
 

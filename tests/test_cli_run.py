@@ -60,7 +60,7 @@ def test_default_output_and_or_resume(job):
         (3, ["algorithm.roundz=3"], 2, "roundz"),
         (3, ["workers.count=2"], 2, "less than the 3 ranks"),
         (2, ["data.source=nowhere.txt"], 4, "nowhere.txt"),
-        (2, ["algorithm.step_size=1e200", "problem.loss=squared"], 5, "not finite from round 1 on"),
+        (2, ["algorithm.step_size=1e200", "problem.loss=squared"], 5, "not finite at round 1"),
         (1, ["data.source=job.toml"], 4, "job.toml"),
     ],
 )

@@ -147,8 +147,7 @@ def test_the_documentation_is_right(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = sparse_rows(200)
     written(Path("w8a.h5"), rows)
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 3
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:3]  # the others read a run, in test_docs.py
     names: dict = {}
     for block in blocks:
         exec(block, names)

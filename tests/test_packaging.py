@@ -30,9 +30,9 @@ def _build(kind: str, tree: Path, out: Path) -> Path:
     return built
 
 
-def _run(command: list[str], cwd: Path, timeout: float = 120) -> str:
+def _run(command: list[str], cwd: Path, timeout: float = 120, **more: str) -> str:
     """Run a command that must succeed, with no way to this tree; return what it said."""
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | more
     done = subprocess.run(command, cwd=cwd, env=env, timeout=timeout, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
@@ -112,11 +112,16 @@ def test_the_wheel_passes_outside_the_tree(wheel: Path, tmp_path: Path) -> None:
     for name in ("tests", "jobs", "docs"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, outside / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    shutil.copy(ROOT / "pyproject.toml", outside)
+    for file in [ROOT / "pyproject.toml", *ROOT.glob("*.md")]:
+        shutil.copy(file, outside)
     where = _run([str(python), "-c", "import mpilocal; print(mpilocal.__file__)"], outside)
     assert Path(where.strip()).is_relative_to(environment)
     fast = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not parallel"]
-    _run([str(python), *fast], outside, timeout=900)
+    # The MPI library and its launcher are those of this environment too, and it finds them by its own place.
+    libraries = os.pathsep.join([str(Path(sys.prefix) / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(
+        os.pathsep
+    )
+    _run([str(python), *fast], outside, timeout=900, LD_LIBRARY_PATH=libraries, OPAL_PREFIX=sys.prefix)
 
 
 def test_one_version() -> None:

@@ -71,7 +71,7 @@ def test_growing_rounds_end_at_the_square(scale: float, rounds: int) -> None:
     assert found == naive.bounds({"kind": "growing", "scale": scale}, rounds)
     assert longest_round(parsed, rounds) == np.diff(found).max()
     if scale >= 1:
-        assert found == [math.floor(scale * j * j) for j in range(rounds + 1)]
+        assert found == [math.floor(Fraction(repr(scale)) * j * j) for j in range(rounds + 1)]
 
 
 @pytest.mark.parametrize("local_steps", LOCAL_STEPS, ids=str)
@@ -89,10 +89,10 @@ def test_a_round_has_the_steps_of_its_place(kind: Any, local_steps: Any) -> None
         np.testing.assert_allclose(eta, [naive.step_size(kind, t, FACTS.rows) for t in steps], rtol=1e-15)
         assert made.eta(first) == eta[0]
         for q, name in enumerate(("uniform", "linear", "quadratic", "tail")):
-            want = [naive.weight(name, t, shift, math.floor(0.4 * bounds[-1])) for t in steps]
+            want = [naive.weight(name, t, shift, 2 * bounds[-1] // 5) for t in steps]
             np.testing.assert_allclose(weights[:, q], want, rtol=1e-15)
     for q, name in enumerate(("uniform", "linear", "quadratic", "tail")):
-        begin = math.floor(0.4 * bounds[-1])
+        begin = 2 * bounds[-1] // 5
         for steps_done in (0, 1, bounds[5], bounds[-1]):
             want = math.fsum(naive.weight(name, t, shift, begin) for t in range(steps_done))
             assert made.averages[q].total(steps_done) == pytest.approx(want, rel=1e-13)
