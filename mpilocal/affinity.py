@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def default_threads(comm: Intracomm) -> int:
-    """Return the cores in this rank's affinity mask over the ranks on this host that may use them, at least 1; collective."""
+    """Return the cores of this rank's affinity mask over the ranks here that share them, at least 1; collective."""
     from mpi4py import MPI
 
     host = comm.Split_type(MPI.COMM_TYPE_SHARED)

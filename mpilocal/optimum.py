@@ -80,7 +80,8 @@ def find(
 ) -> Optimum:
     """Return F* of a run: none, the given number, or the kept or newly solved one; collective, the same on all ranks.
 
-    `stopping` tells root that the job is to stop: then StoppedError. A float32 run is solved in float64, on its data as rounded to float32.
+    `stopping` tells root that the job is to stop: then StoppedError.
+    A float32 run is solved in float64, on its data as rounded to float32.
     """
     wanted = made.config.problem.optimum
     if wanted != "auto":
