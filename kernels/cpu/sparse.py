@@ -98,7 +98,8 @@ def sgd(
     Worker m's iterate is row m modulo the rows of x.
 
     x_m ← x_m − η_t (1/b Σ ∇ℓ_i(x_m) + λ x_m + s_m), the intercept without λ; `shift` is s (workers, dim), or
-    has no rows. Before each step, sums[m, q] += weights[t, q] · x_m. `gradient` (2, even and ≥ dim and ≥ 4 · the sums kept).
+    has no rows. Before each step, sums[m, q] += weights[t, q] · x_m. `gradient` is (2, an even number ≥ dim and
+    ≥ 4 · the sums kept).
     """
     stride = x.shape[1] // outputs
     features = shard.features
