@@ -157,8 +157,8 @@ class Guard:
             self._arm()
 
     def _report(self) -> None:
-        self._last.speaking()
-        sys.stderr.write(f"{self._head}{self.round}{self._body}it is {self._doing()}{REMEDY}\n")
+        if self._last.may_speak():
+            sys.stderr.write(f"{self._head}{self.round}{self._body}it is {self._doing()}{REMEDY}\n")
         with contextlib.suppress(Exception):
             faulthandler.cancel_dump_traceback_later()
             faulthandler.dump_traceback(file=2, all_threads=True)

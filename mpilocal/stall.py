@@ -48,7 +48,7 @@ def _watch(memory: Any) -> int:
             _write(2, words[ADDRESS] + MESSAGE, words[HEAD])
             _write(2, words[ADDRESS] + at, begin + DIGITS - at)
             _write(2, words[ADDRESS] + begin + DIGITS, words[BODY])
-            spoken = 1
+            spoken = words[SPEAKING] = 1
         if naps >= words[LIMIT] + words[GRACE] * (1 + 3 * (1 - spoken)):
             _exit(words[STATUS])
     return 0
@@ -98,9 +98,12 @@ class Stall:
         """Note that a round begins."""
         self._words[ROUND] = round
 
-    def speaking(self) -> None:
-        """Note that Python's watchdog speaks."""
+    def may_speak(self) -> bool:
+        """Return whether this thread has not spoken, and note that Python's watchdog does so now."""
+        if self._words[SPEAKING]:
+            return False
         self._words[SPEAKING] = 1
+        return True
 
     def stop(self) -> None:
         """End the thread and wait for it."""

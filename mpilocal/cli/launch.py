@@ -6,6 +6,7 @@ ends the job at once: the other ranks would wait for this one for ever.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
 ARRIVAL = 5.0  # seconds in which all ranks must bring an error that they agreed on
-STAGGER = 0.3  # seconds per rank, so that an exception on all ranks is printed once: the first one ends the job
+STAGGER = 0.3  # seconds per rank, so that an exception on all ranks is printed once: the first one speaks for all
 MOST = 3.0  # seconds that any rank waits for that
+SPEAKS = 1  # tag of the message that says so
 SPOKEN = 0.15  # seconds in which a launcher passes on what was said, before an abort that may cut it off
 
 
@@ -154,13 +156,29 @@ def _unexpected(world: Intracomm, error: BaseException, debug: bool) -> int:
         status = error.status
     elif isinstance(error, SystemExit) and isinstance(error.code, int) and error.code:
         status = error.code
-    if world.size > 1:
-        time.sleep(min(STAGGER * world.rank, MOST))
+    if world.size > 1 and _others_speak(world):
+        time.sleep(MOST)  # in which the one that speaks ends the job
+        return end(status)
     round = _round(error.__traceback__)
     where = f"rank {world.rank} on {socket.gethostname()}{'' if round is None else f', round {round}'}"
     said = output.sentence(error) if isinstance(error, MpilocalError) else output.unexpected(error, debug)
     _say(f"mpilocal: {where}: {said}", error, debug)
     return end(status)
+
+
+def _others_speak(world: Intracomm) -> bool:
+    """Wait for this rank's turn; return whether another one speaks before it, and otherwise tell that it does."""
+    deadline = time.monotonic() + min(STAGGER * world.rank, MOST)
+    with contextlib.suppress(Exception):  # of MPI, which may be what has failed
+        while not world.Iprobe(tag=SPEAKS):
+            if time.monotonic() >= deadline:
+                for rank in range(min(world.size, 64)):
+                    if rank != world.rank:
+                        world.Isend(b"", rank, SPEAKS).Free()
+                return False
+            time.sleep(0.01)
+        return True
+    return False
 
 
 def _say(text: str, error: BaseException, debug: bool) -> None:
