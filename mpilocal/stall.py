@@ -34,6 +34,8 @@ def _watch(memory: Any) -> int:
     while words[OVER] == 0:
         _usleep(NAP)
         if words[ROUND] != last:
+            if spoken:  # it was let go in the end
+                words[SPEAKING] = 0
             last, naps, spoken = words[ROUND], 0, 0
         naps += 1
         if naps == words[LIMIT] and words[SPEAKING] == 0:
