@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating]
 
 
+SOLVE_SECONDS = 30.0  # past the time limit in which F* may yet be found: then there is a checkpoint to resume from
+
+
 class Controls(NamedTuple):
     """How a run is watched and ended; none of it changes the result."""
 
@@ -109,7 +112,7 @@ def _carry_out(
                 f"then {recorded['digest']}): restore the file, or start another run"
             )
     warm.compile_once(made, comm)
-    limit = math.inf if controls.max_time is None else controls.max_time
+    limit = math.inf if controls.max_time is None else controls.max_time + SOLVE_SECONDS
     found = (optimum.of_run(recorded) if resuming else None) or optimum.find(
         made, comm, controls.warn, lambda: signals.came or time.monotonic() - controls.began > limit
     )
