@@ -202,6 +202,8 @@ def test_every_key_is_described() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
+    if not (ROOT / "setup.cfg").exists():
+        pytest.skip("some links lead into the tree, and the tests run outside it")
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
         if target.startswith(("https://", "mailto:")):
