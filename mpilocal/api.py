@@ -15,13 +15,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal import checkpoint, rundir, session
 from mpilocal import config as configs
+from mpilocal import session
 from mpilocal.config import Config
 from mpilocal.errors import agreed
-from mpilocal.record import read_history
-from mpilocal.rundir import RunDir
 from mpilocal.session import Controls
+from mpilocal.store import checkpoint, rundir
+from mpilocal.store.record import read_history
+from mpilocal.store.rundir import RunDir
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal import checkpoint, metrics
+from mpilocal import metrics
 from mpilocal.algorithms.base import Algorithm
 from mpilocal.config.structs import Config
 from mpilocal.errors import CheckpointError, DivergedError, agree, agreed
-from mpilocal.iterates import Iterates
 from mpilocal.loop import Observer
 from mpilocal.problem import Problem
-from mpilocal.record import History
-from mpilocal.rundir import RunDir
+from mpilocal.store import checkpoint
+from mpilocal.store.iterates import Iterates
+from mpilocal.store.record import History
+from mpilocal.store.rundir import RunDir
 from mpilocal.timing import Clock, spread, waiting
 from mpilocal.tree import Tree
 

@@ -14,18 +14,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal import checkpoint, optimum, provenance, resumable, warm
-from mpilocal.config import Config
+from mpilocal import optimum, warm
+from mpilocal.config import Config, resumable
 from mpilocal.config.structs import to_builtins
-from mpilocal.errors import CheckpointError, ConfigError, DataError, DivergedError, MpilocalError, agreed
+from mpilocal.errors import CheckpointError, DataError, DivergedError, MpilocalError, agreed
 from mpilocal.guard import Guard, Signals
-from mpilocal.iterates import Iterates, records
 from mpilocal.loop import Outcome
 from mpilocal.loop import run as loop
-from mpilocal.observe import Checkpointer, Recorder, restore
+from mpilocal.observe import Checkpointer, Recorder
 from mpilocal.prepare import Prepared, prepare
-from mpilocal.record import History
-from mpilocal.rundir import RunDir
+from mpilocal.resuming import open_iterates, reread, restore_state
+from mpilocal.store import provenance
+from mpilocal.store.record import History
+from mpilocal.store.rundir import RunDir
 from mpilocal.timing import Clock
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def _carry_out(
     history = History(run.history if run is not None else "") if comm.rank == 0 else None
     keeper_counters: dict[str, int | float | str] = {}
     if resuming:
-        first, average, keeper_counters = _restore(made, comm, run, state, controls)
-        history, row, earlier = _reread(run, first, comm)
+        first, average, keeper_counters = restore_state(made, comm, run, state, controls.warn)
+        history, row, earlier = reread(run, first, comm)
     recorder = Recorder(config, algorithm, problem, tree, clock, found.value, history, earlier, controls.told)
     recorder.row, recorder.average = row, average
     keeper = Checkpointer(config, algorithm, tree, clock, run, recorder)
@@ -138,7 +139,7 @@ def _carry_out(
         if config.stop.seconds is not None and earlier.get("loop_max", 0.0) > config.stop.seconds:
             ended = "stop.seconds"
     rounds = range(first, first if ended else config.algorithm.rounds)
-    recorder.iterates = iterates = _iterates(config, run, comm, problem.dim, rounds, resuming)
+    recorder.iterates = iterates = open_iterates(config, run, comm, problem.dim, rounds, resuming)
     if history is not None and rounds:
         history.cut(first, config.output.record_every)
     facts = {**made.facts, **found.facts(), "folder": recorded.get("folder", str(Path.cwd()))}
@@ -209,68 +210,6 @@ def start_point(config: Config, dim: int) -> NDArray[np.float64]:
     if config.algorithm.start == "zero":
         return np.zeros(dim)
     return np.random.Generator(np.random.Philox(config.run.seed)).standard_normal(dim)
-
-
-def _restore(
-    made: Prepared, comm: Intracomm, run: RunDir | None, state: Any, controls: Controls
-) -> tuple[int, Array, dict[str, int | float | str]]:
-    """Fill the state from the newest usable checkpoint; return its round, average and counters; collective."""
-    path = Path()
-    with agreed(comm):
-        if run is not None:
-            path, warnings = checkpoint.newest(run.checkpoints)
-            for text in warnings:
-                controls.warn(text)
-    tree = made.tree
-    rounds, average, arrays, counters = checkpoint.read(
-        tree.comm, path, tree.workers, tree.first, tree.count, made.problem.dim, np.float64
-    )
-    with agreed(comm):
-        restore(state, arrays, path)
-        if rounds > made.config.algorithm.rounds:
-            raise ConfigError(
-                f"algorithm.rounds = {made.config.algorithm.rounds} is less than the {rounds} rounds of the newest "
-                f"checkpoint: set it to at least {rounds}"
-            )
-    return rounds, average, counters
-
-
-def _reread(
-    run: RunDir | None, rounds: int, comm: Intracomm
-) -> tuple[History | None, dict[str, float | int], dict[str, float]]:
-    """Return the history up to the checkpoint, its row of that round, if any, and the last timings; collective."""
-    history: History | None = None
-    row: dict[str, float | int] = {}
-    earlier: dict[str, float] = {}
-    with agreed(comm):
-        if run is not None:
-            history = History.read(run.history)
-            history.cut(rounds)
-            for name, column in history.columns().items():
-                if len(column):
-                    table = earlier if name.startswith("timings/") else row
-                    table[name.removeprefix("timings/")] = column[-1].item()
-            if row.get("round") != rounds:
-                row = {}
-    row, earlier = comm.bcast((row, earlier))
-    return history, row, earlier
-
-
-def _iterates(
-    config: Config, run: RunDir | None, comm: Intracomm, dim: int, rounds: range, resuming: bool
-) -> Iterates | None:
-    """Return the open iterates.h5 on root where it is asked for, cut back to the first of `rounds`; collective."""
-    made: Iterates | None = None
-    with agreed(comm):
-        if run is not None and config.output.iterates:
-            room = records(config.algorithm.rounds, config.output.record_every)
-            if resuming and run.iterates.exists():
-                made = Iterates(run.iterates)
-                made.cut(rounds.start, config.output.record_every if rounds else 1)
-                made.resize(max(room, len(made)))
-            else:
-                made = Iterates.create(run.iterates, room, dim)
-    return made
 
 
 def check_changes(before: Config, after: Config) -> Config:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mpilocal import atomic, rundir
+from mpilocal import atomic
 from mpilocal.config.structs import Config, to_builtins
 from mpilocal.figure import brief
+from mpilocal.store import rundir
 
 if TYPE_CHECKING:
     from mpilocal.api import Result

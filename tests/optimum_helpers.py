@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from mpilocal import config as configs
-from mpilocal import optimum, optimum_cache
+from mpilocal import optimum
 from mpilocal.kernels.cpu import dense, sparse  # noqa: F401  (their compiled code is kept where the session keeps it)
 from mpilocal.optimum import Optimum
+from mpilocal.optimum import cache as optimum_cache
 from mpilocal.prepare import Prepared, prepare
 
 Find = Callable[..., Optimum]

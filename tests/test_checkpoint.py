@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mpilocal import checkpoint, inplace, transfer
-from mpilocal.checkpoint import Field
 from mpilocal.data.rows import block
 from mpilocal.errors import CheckpointError, DataError
+from mpilocal.store import checkpoint, inplace, transfer
+from mpilocal.store.checkpoint import Field
 
 WORKERS, DIM = 11, 5
 COUNTERS = {"step": 2**62, "scale": 0.1, "note": "π"}
@@ -171,8 +171,8 @@ def test_damage_is_always_found(tmp_path, data):
 def test_a_kill_at_any_moment_leaves_a_whole_one(tmp_path):
     code = """
 import sys, numpy as np
-from mpilocal import checkpoint
-from mpilocal.checkpoint import Field
+from mpilocal.store import checkpoint
+from mpilocal.store.checkpoint import Field
 x = np.random.default_rng(0).random((50, 20000))
 begin = int(sys.argv[2])
 checkpoint.write(None, sys.argv[1], begin, x[0] * begin, [Field("x", x * begin, False)], {}, 50, 0, 2)

@@ -206,7 +206,7 @@ def test_default_config_is_the_documented_one():
 
 def test_no_module_of_a_run_on_disk_imports_mpi():
     code = (
-        "import sys, mpilocal.config, mpilocal.rundir, mpilocal.checkpoint, mpilocal.iterates\n"
+        "import sys, mpilocal.config, mpilocal.store.rundir, mpilocal.store.checkpoint, mpilocal.store.iterates\n"
         "sys.exit('mpi4py.MPI' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

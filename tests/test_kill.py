@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from plugins import running
 
-from mpilocal import rundir
+from mpilocal.store import rundir
 
 pytestmark = pytest.mark.slow
 

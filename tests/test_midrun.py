@@ -12,7 +12,7 @@ import pytest
 import ranks
 from plugins import running
 
-from mpilocal import checkpoint, rundir
+from mpilocal.store import checkpoint, rundir
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from optimum_helpers import Find, find_fixture, made_of, saved  # noqa: F401  (a fixture)
 
-from mpilocal import optimum, optimum_cache, optimum_solve
+from mpilocal import optimum
 from mpilocal.errors import ConfigError
+from mpilocal.optimum import cache as optimum_cache
 from mpilocal.optimum import loose_bound
+from mpilocal.optimum import solve as optimum_solve
 
 CUSTOM = """
 import math
@@ -163,7 +165,7 @@ def test_a_given_number_and_none(find: Find) -> None:
 
 
 def test_a_spent_effort_is_said(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mpilocal.optimum_search.PRODUCTS", 30)
+    monkeypatch.setattr("mpilocal.optimum.search.PRODUCTS", 30)
     found = find("sklearn:breast_cancer", l2=1e-3, says="stopped after 30 Hessian products; ‖∇F‖ = ")
     assert found.gradient_norm > 1e-10 and found.dual < found.value < math.log(2)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from optimum_helpers import Find, find_fixture, made_of  # noqa: F401  (a fixture)
 
-from mpilocal import optimum_cache, optimum_solve
+from mpilocal.optimum import cache as optimum_cache
+from mpilocal.optimum import solve as optimum_solve
 
 
 def test_a_kept_optimum_is_used(find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

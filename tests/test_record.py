@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mpilocal.errors import DataError
-from mpilocal.iterates import Iterates, read_iterates, records
-from mpilocal.record import History, read_history
+from mpilocal.store.iterates import Iterates, read_iterates, records
+from mpilocal.store.record import History, read_history
 
 
 def rows(history, first, last):
@@ -101,7 +101,7 @@ def test_an_empty_history_and_no_history(tmp_path):
 def test_a_full_disk_leaves_the_old_history(tmp_path):
     code = """
 import resource, sys
-from mpilocal.record import History, read_history
+from mpilocal.store.record import History, read_history
 from mpilocal.errors import DataError
 history = History(sys.argv[1])
 for round in range(100000):
@@ -165,7 +165,7 @@ def test_a_killed_writer_leaves_whole_records(tmp_path):
     path = tmp_path / "iterates.h5"
     code = """
 import sys, numpy as np
-from mpilocal.iterates import Iterates
+from mpilocal.store.iterates import Iterates
 iterates = Iterates(sys.argv[1])
 print("open", flush=True)
 for round in range(len(iterates), 10**9):

@@ -13,9 +13,9 @@ import pytest
 from plugins import running
 
 import mpilocal
-from mpilocal import rundir
 from mpilocal.errors import CheckpointError, ConfigError, DataError
 from mpilocal.session import Controls
+from mpilocal.store import rundir
 
 PROBLEMS = ["dense-logistic", "sparse-logistic", "dense-shared"]  # of at least 3 workers
 OUTPUT = {"checkpoint_every": 1, "keep": 1000, "record_every": 2, "iterates": True}

@@ -11,9 +11,10 @@ import sys
 import numpy as np
 import pytest
 
-from mpilocal import atomic, checkpoint, config, provenance, record
+from mpilocal import atomic, config
 from mpilocal.errors import ConfigError, DataError, LaunchError
-from mpilocal.rundir import RunDir, holds_run, read_run, status
+from mpilocal.store import checkpoint, provenance, record
+from mpilocal.store.rundir import RunDir, holds_run, read_run, status
 
 CONFIG = config.convert(
     {"data": {"source": "x"}, "workers": {"count": 4}, "algorithm": {"rounds": 5, "step_size": 0.5}}
@@ -21,7 +22,7 @@ CONFIG = config.convert(
 RESOLVED = {"source": "/data/x", "rows": np.int64(10), "labels": {"-1": 0, "1": 1}, "absent": None}
 HOLD = """
 import sys, time
-from mpilocal.rundir import RunDir
+from mpilocal.store.rundir import RunDir
 with RunDir.open(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -13,7 +13,7 @@ import time
 import pytest
 from plugins import running
 
-from mpilocal import checkpoint, rundir
+from mpilocal.store import checkpoint, rundir
 
 pytestmark = pytest.mark.slow
 

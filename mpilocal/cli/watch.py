@@ -14,8 +14,8 @@ from mpilocal.cli import output
 from mpilocal.cli.launch import kill
 from mpilocal.errors import MpilocalError, StoppedError
 from mpilocal.progress import Progress
-from mpilocal.rundir import read_run
 from mpilocal.session import Controls
+from mpilocal.store.rundir import read_run
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import ranks
 
-from mpilocal import rundir
+from mpilocal.store import rundir
 
 PLUGINS = Path(__file__).parent
 LIMIT = 120.0  # seconds that nothing here may last

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mpilocal import atomic
 from mpilocal.errors import CheckpointError
-from mpilocal.inplace import contiguous, offset
+from mpilocal.store.inplace import contiguous, offset
 
 Array = NDArray[Any]
 Counters = dict[str, int | float | str]

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from mpilocal import atomic
 from mpilocal.errors import DataError
-from mpilocal.inplace import PIECE, contiguous, offset, pwrite
+from mpilocal.store.inplace import PIECE, contiguous, offset, pwrite
 
 Array = NDArray[np.floating]
 

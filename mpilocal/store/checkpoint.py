@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mpilocal import atomic, transfer
+from mpilocal import atomic
 from mpilocal.errors import CheckpointError, MpilocalError, agree, agreed
-from mpilocal.inplace import Bytes, Digest, pread, pwrite
-from mpilocal.snapshot import AVERAGE, BLOCK, Array, Counters, Field, Meta, Part, block, damage, describe, layout
+from mpilocal.store import transfer
+from mpilocal.store.inplace import Bytes, Digest, pread, pwrite
+from mpilocal.store.snapshot import AVERAGE, BLOCK, Array, Counters, Field, Meta, Part, block, damage, describe, layout
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm

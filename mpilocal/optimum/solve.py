@@ -18,7 +18,7 @@ import numpy as np
 
 from mpilocal.errors import agree
 from mpilocal.kernels.scalar import Loss
-from mpilocal.optimum_search import FLAT, VANISHING, Search, Separated, Spent, Vector, length_of
+from mpilocal.optimum.search import FLAT, VANISHING, Search, Separated, Spent, Vector, length_of
 from mpilocal.problem import Problem, Value
 
 if TYPE_CHECKING:

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mpilocal import optimum_cache as cache
-from mpilocal import optimum_solve
 from mpilocal.errors import DataError, agreed
 from mpilocal.kernels.scalar import Loss
 from mpilocal.kernels.shard import Dense
-from mpilocal.optimum_cache import Entry
-from mpilocal.optimum_search import in_double
-from mpilocal.optimum_solve import TARGET
+from mpilocal.optimum import cache
+from mpilocal.optimum import solve as optimum_solve
+from mpilocal.optimum.cache import Entry
+from mpilocal.optimum.search import in_double
+from mpilocal.optimum.solve import TARGET
 from mpilocal.prepare import Prepared
 from mpilocal.problem import Problem
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
-from mpilocal import atomic, checkpoint, provenance, record
+from mpilocal import atomic
 from mpilocal.config import toml
 from mpilocal.config.structs import Config
 from mpilocal.errors import ConfigError, DataError, LaunchError, MpilocalError
+from mpilocal.store import checkpoint, provenance, record
 
 Status = Literal["running", "done", "stopped", "diverged", "failed", "interrupted"]
 

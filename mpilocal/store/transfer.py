@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal.inplace import PIECE
+from mpilocal.store.inplace import PIECE
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm, Request
