@@ -43,6 +43,7 @@ class Signals:
         self.wanted = wanted and threading.current_thread() is threading.main_thread()
         self.keep = keep
         self.came = False
+        self.interrupted = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -50,15 +51,21 @@ class Signals:
         if self.wanted:
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._handle)
+            if self.keep:
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Put the former handlers back, or ignore the signals: Python's own end would make them deadly again."""
         for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if self.keep else handler)
+            signal.signal(number, signal.SIG_IGN if self.keep and number in SIGNALS else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.came = True
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.interrupted = True  # a callback from C, as when a kernel is loaded, would swallow the exception
+        raise KeyboardInterrupt
 
 
 class Guard:
@@ -119,6 +126,8 @@ class Guard:
 
     def poll(self) -> int:
         """Return this rank's flag."""
+        if self.signals.interrupted:
+            raise KeyboardInterrupt
         if self.signals.came:
             return Flag.SIGNAL
         if time.monotonic() > self.deadline:

@@ -6,8 +6,8 @@ from __future__ import annotations
 class Ledger:
     """Counts of one level: averagings, vectors sent by workers, and their payload in bytes.
 
-    In an averaging, every worker of a group of more than one sends one vector. A flat averaging of M workers
-    each round gives, after R rounds: R averagings, R·M vectors, R·M·dim·itemsize bytes (none where M = 1).
+    In an averaging, every worker of a group of more than one sends one vector. Group g, of n_g workers and period I_g
+    inside a group of period P_g, averages ⌊R/I_g⌋ − ⌊R/P_g⌋ times in R rounds (the widest level: ⌊R/I⌋ times).
     """
 
     def __init__(self) -> None:
@@ -16,9 +16,9 @@ class Ledger:
         self.vectors = 0
         self.bytes = 0
 
-    def add(self, vectors: int, length: int, itemsize: int) -> None:
-        """Count one averaging in which `vectors` workers each send `length` numbers."""
-        self.averagings += 1
+    def add(self, averagings: int, vectors: int, length: int, itemsize: int) -> None:
+        """Count averagings in which `vectors` workers each send `length` numbers."""
+        self.averagings += averagings
         self.vectors += vectors
         self.bytes += vectors * length * itemsize
 

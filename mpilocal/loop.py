@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 
-from mpilocal.algorithms.base import Algorithm
+import numpy as np
+
+from mpilocal.algorithms.base import Algorithm, Phase
 from mpilocal.errors import DivergedError, MpilocalError, agree
 from mpilocal.kernels.cpu import vector
 from mpilocal.timing import Clock
@@ -87,6 +89,7 @@ def run(
     """
     mine: Exception | None = None
     since = 0  # the round in which it came
+    calls: dict[int, list[int]] = {}
     for round in rounds:
         done = round + 1
         enter(done)
@@ -109,17 +112,23 @@ def run(
                         with clock("evaluate"):
                             observer.before(state, done)
             with clock("average"):
-                phase.average(state, tree, round)
+                try:
+                    average(phase, state, tree, round, calls, number, mine is not None)
+                except Exception as error:
+                    if abort or mine is not None:
+                        raise
+                    mine, since = error, done
+                    average(phase, state, tree, round, calls, number, True)
         if any(observer.due(done, last) for observer in observers):
             tree.meet()
         flag = tree.take_flags()
         if flag == Flag.ERROR:
             raise_agreed(tree, mine, since)
-        if tree.meets(round) and not math.isfinite(vector.dot(state.x[0], state.x[0])):
-            raise DivergedError(
-                f"the iterate is not finite at round {done} (step {algorithm.steps(done)}): "
-                "take a smaller algorithm.step_size; the last checkpoint before it is kept"
-            )
+        if tree.meets(round):
+            if not tree.finite:
+                raise diverged(algorithm, done)
+            if mine is None and not math.isfinite(vector.dot(state.x[0], state.x[0])):
+                mine, since = diverged(algorithm, done), done  # of this rank's rows; the others learn of it
         stopped = flag != Flag.NONE
         for observer in observers:
             reason = observer.after(state, done, last or stopped)
@@ -131,6 +140,34 @@ def run(
     if mine is not None:  # the ranks never met
         raise mine
     return Outcome(rounds.stop, "done", "")
+
+
+def average(
+    phase: Phase, state: Any, tree: Tree, round: int, calls: dict[int, list[int]], number: int, broken: bool
+) -> None:
+    """Average a phase; a rank that is `broken` only takes part in what the others do.
+
+    `calls` keeps, of each phase, the lengths of the vectors that it averaged in its last whole round: the others wait
+    for as many, of which `tree.log` says how many this rank gave before it failed.
+    """
+    if not broken:
+        tree.log = []
+        phase.average(state, tree, round)
+        calls[number], tree.log = tree.log, []
+        return
+    given, tree.log = len(tree.log), []
+    for length in calls.get(number, [state.x.shape[1]])[given:]:
+        streamed = tree.stream is not None and state.x is tree.stream.x
+        tree.mean(state.x if streamed else np.zeros((tree.count, length), state.x.dtype), round)
+    tree.log = []
+
+
+def diverged(algorithm: Algorithm, rounds: int) -> DivergedError:
+    """Return the error of an iterate that is no longer finite."""
+    return DivergedError(
+        f"the iterate is not finite at round {rounds} (step {algorithm.steps(rounds)}): "
+        "take a smaller algorithm.step_size; the last checkpoint before it is kept"
+    )
 
 
 def raise_agreed(tree: Tree, mine: Exception | None, round: int) -> None:

@@ -17,16 +17,39 @@ from mpilocal.tree import Tree
 Array = NDArray[np.floating]
 
 
-class Consensus:
-    """Σ p_m ‖x_m − x̄‖² over all workers."""
+class Spread:
+    """Σ p_m ‖x_m − c_m‖² over all workers, exactly added."""
 
     def __init__(self, tree: Tree) -> None:
         """Make the buffers."""
+        self._tree = tree
         self._out = np.empty((tree.count, 1))
         self._total = np.empty(1)
         self._sum: SmallSum | StreamSum
         kind = SmallSum if tree.workers <= SMALL else StreamSum
         self._sum = kind(1, tree.workers, tree.threads)
+
+    def __call__(self, x: Array, center: Array) -> float:
+        """Return it for the rows x (workers here, dim); `center` is one for all (dim,), or one each; collective."""
+        tree = self._tree
+        if center.ndim == 1:
+            tree.threads.run(vector.distances, tree.count, (x, center, self._out[:, 0]))
+        else:
+            self._out[:, 0] = ((np.asarray(x, np.float64) - center) ** 2).sum(axis=1)
+        if isinstance(self._sum, SmallSum):
+            self._sum.reduce(tree.comm, self._out, tree.weights, 1.0, self._total)
+        else:
+            self._sum.add(self._out, tree.weights)
+            self._sum.reduce(tree.comm, 1.0, self._total)
+        return float(self._total[0])
+
+
+class Consensus:
+    """Σ p_m ‖x_m − x̄‖² over all workers."""
+
+    def __init__(self, tree: Tree) -> None:
+        """Make the buffers."""
+        self._spread = Spread(tree)
 
     def __call__(self, tree: Tree, x: Array) -> float:
         """Return the consensus of the rows x (workers here, dim); collective."""
@@ -37,14 +60,7 @@ class Consensus:
             return tree.stream.consensus()
         if tree.equal(x):
             return 0.0
-        center = tree.average(x)
-        tree.threads.run(vector.distances, tree.count, (x, center, self._out[:, 0]))
-        if isinstance(self._sum, SmallSum):
-            self._sum.reduce(tree.comm, self._out, tree.weights, 1.0, self._total)
-        else:
-            self._sum.add(self._out, tree.weights)
-            self._sum.reduce(tree.comm, 1.0, self._total)
-        return float(self._total[0])
+        return self._spread(x, tree.average(x))
 
 
 def row(
@@ -75,8 +91,7 @@ def row(
         found[f"objective_{name}"] = objective
         if not math.isnan(optimum):
             found[f"suboptimality_{name}"] = objective - optimum
-    for number, ledger in enumerate(tree.ledger, 1):
-        found[f"level{number}/averagings"] = ledger.averagings
-        found[f"level{number}/vectors"] = ledger.vectors
-        found[f"level{number}/bytes"] = ledger.bytes
+    for number, counts in enumerate(tree.totals(), 1):
+        for name, count in zip(("averagings", "vectors", "bytes"), counts, strict=True):
+            found[f"level{number}/{name}"] = int(count)
     return found, average

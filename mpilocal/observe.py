@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mpilocal import metrics
 from mpilocal.algorithms.base import Algorithm
 from mpilocal.config.structs import Config
+from mpilocal.divergence import Divergence
 from mpilocal.errors import CheckpointError, DivergedError, agree, agreed
 from mpilocal.loop import Observer
 from mpilocal.problem import Problem
@@ -55,10 +56,11 @@ class Recorder(Observer):
         self.timings: Row = {}
         self.average: Array = np.empty(0)
         self._measure = metrics.Consensus(tree)
+        self._divergence = Divergence(problem, tree) if config.output.divergence else None
+        self._levels = {f"level{number}/consensus": 0.0 for number in range(1, len(tree.levels.levels) + 1)}
         self._consensus, self._measured = 0.0, 0
         self._written = -math.inf
         self._wait = 0.0
-        self._sent = (0, 0)
 
     def due(self, rounds: int, last: bool) -> bool:
         """Return whether this round is recorded."""
@@ -71,6 +73,8 @@ class Recorder(Observer):
     def before(self, state: Any, rounds: int) -> None:
         """Measure the drift just before the averaging."""
         self._consensus, self._measured = self._measure(self.tree, state.x), rounds
+        if self._divergence is not None:
+            self._levels = self._divergence.iterates(state.x, rounds, self._consensus)
 
     def start(self, state: Any, rounds: int) -> None:
         """Record the start of a new run."""
@@ -88,13 +92,17 @@ class Recorder(Observer):
         waits, self.tree.waits = self.tree.waits, []
         self._wait += waiting(self.tree.comm, waits)
         self.clock.seconds["wait"] = self._wait
-        sent = (self.tree.wire.messages, self.tree.wire.bytes)
+        sent = [(wire.messages, wire.bytes) for wire in self.tree.wires]
         consensus = self._consensus if self._measured == rounds else math.nan
         with self.clock("evaluate"):
             self.row, self.average = metrics.row(
                 self.algorithm, self.problem, self.tree, state, rounds, self.optimum, consensus
             )
         self.require(float(self.row["objective"]), rounds)
+        if self._divergence is not None:
+            with self.clock("evaluate"):
+                self.row |= self._divergence.gradients(self.average, rounds)
+                self.row |= self._levels if self._measured == rounds else dict.fromkeys(self._levels, math.nan)
         self.timings = self._timings(sent)
         try:
             if self.history is not None:
@@ -143,21 +151,23 @@ class Recorder(Observer):
             return f"gradient norm {norm:.3g} is at most stop.gradient_norm = {stop.gradient_norm:g}"
         return ""
 
-    def _timings(self, sent: tuple[int, int]) -> Row:
+    def _timings(self, sent: list[tuple[int, int]]) -> Row:
         comm = self.tree.comm
         found: Row = {"ranks": self.tree.size, "threads": self.tree.threads.count}
-        for name, values in spread(comm, self.clock).items():
+        for name, values in spread(comm, self.clock, self.tree.seconds).items():
             for kind, value in zip(("min", "mean", "max"), values, strict=True):
                 found[f"{name}_{kind}"] = float(value) + self.earlier.get(f"{name}_{kind}", 0.0)
-        totals = np.array([*sent, self.failed is not None], np.int64)
+        totals = np.array([*np.ravel(sent), self.failed is not None], np.int64)
         if comm is not None:
             from mpi4py import MPI
 
             comm.Allreduce(MPI.IN_PLACE, totals, MPI.SUM)
-            if totals[2]:
+            if totals[-1]:
                 agree(comm, self.failed)
-        found["messages"] = int(totals[0] + self.earlier.get("messages", 0))
-        found["wire_bytes"] = int(totals[1] + self.earlier.get("wire_bytes", 0))
+        for kind, counts in (("messages", totals[:-1:2]), ("wire_bytes", totals[1:-1:2])):
+            for number, count in enumerate(counts, 1):
+                found[f"level{number}_{kind}"] = int(count + self.earlier.get(f"level{number}_{kind}", 0))
+            found[kind] = int(counts.sum() + self.earlier.get(kind, 0))
         return found
 
 
@@ -206,20 +216,18 @@ class Checkpointer(Observer):
         self.written = rounds
 
     def counters(self, rounds: int) -> dict[str, int | float | str]:
-        """Return what is not an array: the ledger."""
+        """Return what is not an array: the ledger; collective."""
         found: dict[str, int | float | str] = {"step": self.algorithm.steps(rounds)}
-        for number, ledger in enumerate(self.tree.ledger, 1):
-            found[f"level{number}_averagings"] = ledger.averagings
-            found[f"level{number}_vectors"] = ledger.vectors
-            found[f"level{number}_bytes"] = ledger.bytes
+        for number, counts in enumerate(self.tree.totals(), 1):
+            for name, count in zip(("averagings", "vectors", "bytes"), counts, strict=True):
+                found[f"level{number}_{name}"] = int(count)
         return found
 
     def restore(self, counters: dict[str, int | float | str]) -> None:
-        """Take the ledger from a checkpoint's counters."""
+        """Take the ledger from a checkpoint's counters; one rank holds what all have counted."""
         for number, ledger in enumerate(self.tree.ledger, 1):
-            ledger.averagings = int(counters[f"level{number}_averagings"])
-            ledger.vectors = int(counters[f"level{number}_vectors"])
-            ledger.bytes = int(counters[f"level{number}_bytes"])
+            for name in ("averagings", "vectors", "bytes"):
+                setattr(ledger, name, int(counters[f"level{number}_{name}"]) if self.tree.rank == 0 else 0)
 
 
 def fields(algorithm: Algorithm, tree: Tree, state: Any) -> list[checkpoint.Field]:

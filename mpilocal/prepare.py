@@ -26,7 +26,9 @@ from mpilocal.kernels.shard import Dense, Sparse
 from mpilocal.problem import Blocks, Problem, Shard, row_weights
 from mpilocal.schedules import Facts, Schedule
 from mpilocal.threads import Threads
-from mpilocal.tree import Tree
+from mpilocal.tree.levels import Levels, resolve
+from mpilocal.tree.nodes import workers_by_host
+from mpilocal.tree.tree import Tree
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -58,6 +60,8 @@ class Prepared(NamedTuple):
         """End the threads and, where all ranks come here together, free the shared window; collective then."""
         if self.window is not None and together:
             self.window.free()
+        if together:
+            self.tree.close()
         self.problem.threads.close()
 
 
@@ -69,6 +73,9 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
     """
     with agreed(comm):
         config = resolve_workers(config, comm)
+    config = resolve_nodes(config, comm)
+    with agreed(comm):
+        levels = levels_of(config)
         loss, outputs_of = custom.loss_of(config.problem.loss, LOSSES, folder)
     dtype = np.dtype(config.run.dtype)
     part = read_part(comm, config.data, folder, dtype)
@@ -119,7 +126,7 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
         weights,
         count,
         threads,
-        period=config.levels[0].period if config.levels else 1,
+        levels=levels,
         exact=config.run.reduction == "exact",
     )
     schedule = make_schedule(config, problem)
@@ -134,6 +141,8 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
         "digest": part.digest,
         "l2": problem.l2,
     }
+    if algorithm.vectors != 1:
+        facts["vectors"] = algorithm.vectors
     if mapping:
         facts["labels"] = {f"{key:g}": value for key, value in mapping.items()}
     return Prepared(config, problem, tree, schedule, algorithm, facts, window)
@@ -162,6 +171,25 @@ def resolve_workers(config: Config, comm: Intracomm) -> Config:
             f"launch at most {count} ranks, or set workers.count to at least {comm.size}"
         )
     return config
+
+
+def levels_of(config: Config) -> Levels:
+    """Return the levels of a resolved config."""
+    assert isinstance(config.workers.count, int)
+    return resolve(config.levels, config.workers.count, config.run.seed)
+
+
+def resolve_nodes(config: Config, comm: Intracomm) -> Config:
+    """Write the workers on each host in the place of "node"; collective."""
+    if all(level.group != "node" for level in config.levels):
+        return config
+    assert isinstance(config.workers.count, int)
+    sizes = workers_by_host(comm, config.workers.count)
+    levels = [
+        msgspec.structs.replace(level, group={"sizes": sizes}) if level.group == "node" else level
+        for level in config.levels
+    ]
+    return msgspec.structs.replace(config, levels=levels)
 
 
 def is_shared(config: Config) -> bool:

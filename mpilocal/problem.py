@@ -119,6 +119,11 @@ class Problem:
         mine = int(np.sum(shard.end - shard.begin))
         self.sampled_rows = self.comm.allreduce(mine) if self.comm is not None else mine
 
+    @property
+    def alike(self) -> bool:
+        """Whether all workers have all rows, and so one objective."""
+        return bool((self.shard.end - self.shard.begin == self.rows).all())
+
     def work(self, batch: int, averages: int) -> list[tuple[Array, NDArray[np.int64], Array]]:
         """Return the scratch of `sgd` for each thread: slopes, picks, gradient."""
         size = max(batch, 1)
@@ -148,6 +153,15 @@ class Problem:
         norm = math.sqrt(float(vector.dot(gradient, gradient)))
         classifies = self.loss not in UNCLASSED
         return Value(float(objective), gradient, norm, float(total[-1]) if classifies else math.nan)
+
+    def worker_gradients(self, x: Array) -> NDArray[np.float64]:
+        """Return ∇f_m(x) of the workers here (workers, dim), without what all share: the l2 term and a curvature."""
+        shard = self.shard
+        count = len(shard.begin)
+        found, values = np.empty((count, self.dim), self.dtype), np.empty((count, 2))
+        args = (found, values, self._typed(x), shard, int(self.loss), self.outputs)
+        self.threads.run(self.kernels.evaluate, count, args, self._slopes)
+        return np.asarray(found, np.float64) / (shard.end - shard.begin)[:, None]
 
     def evaluate_test(self, x: Array) -> tuple[float, float]:
         """Return mean loss (without l2) and accuracy at x on the held-out rows; collective."""

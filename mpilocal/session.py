@@ -6,7 +6,7 @@ import contextlib
 import math
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -28,6 +28,7 @@ from mpilocal.store import provenance
 from mpilocal.store.record import History
 from mpilocal.store.rundir import RunDir
 from mpilocal.timing import Clock
+from mpilocal.tree.nodes import by_host
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -84,7 +85,7 @@ def begin(
         recorded: On root, `[resolved]` of the run that is resumed.
     """
     # The command line is deaf to its end: a second signal must not cut the first one's work short.
-    with Signals(controls.signals, keep=controls.abort) as signals:
+    with Signals(controls.signals, keep=controls.abort) as signals, ordered(comm, config) as comm:
         made = prepare(config, comm, folder)
         together = True
         try:
@@ -199,6 +200,17 @@ def _carry_out(
     return Finished(outcome, columns, recorder.average, config, recorder.row, recorder.timings, facts)
 
 
+@contextlib.contextmanager
+def ordered(comm: Intracomm, config: Config) -> Iterator[Intracomm]:
+    """Yield the communicator with the ranks of a host side by side where a level wants that; collective."""
+    if all(level.group != "node" for level in config.levels):
+        yield comm
+        return
+    beside = by_host(comm)
+    yield beside
+    beside.Free()
+
+
 def _status_of(error: BaseException) -> Literal["diverged", "interrupted", "failed"]:
     if isinstance(error, DivergedError):
         return "diverged"
@@ -213,10 +225,14 @@ def start_point(config: Config, dim: int) -> NDArray[np.float64]:
 
 
 def check_changes(before: Config, after: Config) -> Config:
-    """Return `after` with the workers as the start resolved them; refuse what would change the mathematics."""
+    """Return `after` with workers and hosts as the start resolved them; refuse what would change the mathematics."""
     if after.workers.count == "ranks":
         workers = msgspec.structs.replace(after.workers, count=before.workers.count)
         after = msgspec.structs.replace(after, workers=workers)
+    if len(after.levels) == len(before.levels):
+        pairs = zip(after.levels, before.levels, strict=True)
+        kept = [msgspec.structs.replace(one, group=old.group) if one.group == "node" else one for one, old in pairs]
+        after = msgspec.structs.replace(after, levels=kept)
     resumable.check(to_builtins(before), to_builtins(after))
     return after
 

@@ -12,6 +12,7 @@ from mpilocal import atomic
 from mpilocal.config.structs import Config, to_builtins
 from mpilocal.figure import brief
 from mpilocal.store import rundir
+from mpilocal.tree.levels import resolve
 
 if TYPE_CHECKING:
     from mpilocal.api import Result
@@ -90,21 +91,25 @@ def _bound(row: Facts, result: Result) -> float | None:
 
 
 def _levels(last: Mapping[str, Any], config: Config, resolved: Mapping[str, Any]) -> list[dict[str, int | None]]:
-    levels: list[dict[str, int | None]] = []
-    while f"level{len(levels) + 1}/averagings" in last:
-        name = f"level{len(levels) + 1}"
-        level = {key: int(last[f"{name}/{key}"]) for key in ("averagings", "vectors", "bytes")}
-        levels.append({**level, "expected_bytes": _expected(level["averagings"], config, resolved)})
-    return levels
+    """Return the ledger of each level, and what the closed form expects of it after the recorded rounds.
 
-
-def _expected(averagings: int, config: Config, resolved: Mapping[str, Any]) -> int | None:
-    """Return the closed form of a flat averaging: averagings · M · dim · itemsize bytes, none where M = 1."""
-    workers = config.workers.count
-    if len(config.levels) > 1 or not isinstance(workers, int) or "dim" not in resolved:
-        return None
-    each = int(resolved["dim"]) * np.dtype(config.run.dtype).itemsize
-    return averagings * workers * each if workers > 1 else 0
+    Level by level the sum over groups of (⌊R/I_g⌋ − ⌊R/P_above⌋) averagings, each of n_g vectors of dim numbers, or
+    of the several that the method says.
+    """
+    found: list[dict[str, int | None]] = []
+    workers, dim = config.workers.count, resolved.get("dim")
+    levels = resolve(config.levels, workers, config.run.seed).levels if isinstance(workers, int) else []
+    while f"level{len(found) + 1}/averagings" in last:
+        name = f"level{len(found) + 1}"
+        counts = {key: int(last[f"{name}/{key}"]) for key in ("averagings", "vectors", "bytes")}
+        expected = None
+        if levels and dim is not None:
+            level = levels[len(found)]
+            sent = level.averagings(int(last["round"])) * np.where(level.sizes > 1, level.sizes, 0)
+            each = dim * resolved.get("vectors", 1) * np.dtype(config.run.dtype).itemsize
+            expected = int(sent.sum()) * each
+        found.append({**counts, "expected_bytes": expected})
+    return found
 
 
 def ledger(result: Result) -> dict[str, int]:
@@ -117,9 +122,18 @@ def ledger(result: Result) -> dict[str, int]:
     return found
 
 
+def start(config: Config, ranks: int, source: str, path: Path) -> str:
+    """Return one line: what a run is about to do, before its data are read; `source` as in `header`."""
+    what = source if Path(source) == path else f"{source} → {path}"
+    count = ranks if config.workers.count == "ranks" else config.workers.count
+    algorithm = config.algorithm
+    launch = f"{_many(count, 'worker')} on {_many(ranks, 'rank')}"
+    return f"{what}: {algorithm.name}, {_many(algorithm.rounds, 'round')}, {launch}"
+
+
 def header(config: Config, resolved: Mapping[str, Any], launch: Mapping[str, Any], source: str, path: Path) -> str:
     """Return what a run says at its start."""
-    return f"mpilocal {atomic.version()}: {source} → {path}\n" + _pairs(_setting(config, resolved, launch))
+    return f"mpilocal {atomic.version()}: {source} → {path}\n" + pairs(_setting(config, resolved, launch), "  ")
 
 
 def outcome(facts: Mapping[str, Any]) -> str:
@@ -155,7 +169,7 @@ def text(facts: Mapping[str, Any]) -> str:
         lines["communication"] = "; ".join(sent)
     if facts["samples_per_second"]:
         lines["time"] = f"{facts['seconds']:.4g} s in the loop, {facts['samples_per_second']:.4g} samples/s"
-    return f"{facts['path']}: {outcome(facts)}\n{_pairs(lines)}"
+    return f"{facts['path']}: {outcome(facts)}\n{pairs(lines, '  ')}"
 
 
 def _gap(facts: Mapping[str, Any]) -> str:
@@ -187,11 +201,28 @@ def _setting(config: Config, resolved: Mapping[str, Any], launch: Mapping[str, A
         f"{algorithm.name}, {brief(algorithm.local_steps)} local steps of batch {algorithm.batch}, "
         f"step size {brief(algorithm.step_size)}"
     )
+    if config.levels:
+        each = (f"{_group(level.group)} {_every(level.period)}" for level in config.levels)
+        lines["levels"] = "; ".join(each)
     lines["workers"] = str(config.workers.count)
     if launch:
         lines["workers"] += f" on {_many(launch['ranks'], 'rank')} × {_many(launch['threads'], 'thread')}"
         lines["workers"] += f", {_many(launch['hosts'], 'host')}"
     return lines
+
+
+def _group(group: int | str | dict[str, Any]) -> str:
+    if isinstance(group, int):
+        return f"groups of {group}"
+    if isinstance(group, str):
+        return group
+    if "random" in group:
+        return f"random groups of {group['random']}" + (", drawn once," if group.get("redraw") == "once" else "")
+    return f"groups of {brief(group['sizes'])}"
+
+
+def _every(period: int | list[int]) -> str:
+    return "every round" if period == 1 else f"every {brief(period)} rounds"
 
 
 def _optimum(config: Config, resolved: Mapping[str, Any]) -> str | None:
@@ -212,9 +243,10 @@ def _optimum(config: Config, resolved: Mapping[str, Any]) -> str | None:
 
 
 def _many(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def _pairs(table: Mapping[str, str]) -> str:
-    width = max(map(len, table))
-    return "\n".join(f"  {key:<{width}}  {value}" for key, value in table.items())
+def pairs(table: Mapping[str, str], indent: str = "") -> str:
+    """Return `key  value` lines, aligned."""
+    width = max(map(len, table), default=0)
+    return "\n".join(f"{indent}{key:<{width}}  {value}" for key, value in table.items())

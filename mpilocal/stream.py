@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.exact import StreamSum
-from mpilocal.kernels.cpu import exact
+from mpilocal.kernels.cpu import stream
 from mpilocal.kernels.cpu.vector import distances
 from mpilocal.threads import Threads
 
@@ -52,7 +52,7 @@ class Streamed:
         for other in others:
             common = np.maximum(first.tops, other.tops)
             for one in (first, other):
-                exact.align(one.tops, one.limbs, common, 0, one.dim)
+                stream.align(one.tops, one.limbs, common, 0, one.dim)
             first.tops[:] = common
             first.limbs += other.limbs
             other.clear()
@@ -65,9 +65,9 @@ class Streamed:
         return max(float(self.mean[-1] - moved[0]), 0.0)
 
 
-def streams(exactly: bool, workers: int, small: int, kept: int, period: int) -> bool:
-    """Return whether a flat method may stream: equal starts every round, nothing kept per worker."""
-    return exactly and workers > small and kept == 0 and period == 1
+def streams(exactly: bool, workers: int, small: int, kept: int, flat: bool) -> bool:
+    """Return whether a method may stream: all workers average every round, nothing is kept per worker."""
+    return exactly and workers > small and kept == 0 and flat
 
 
 __all__: Sequence[str] = ("Streamed", "streams")

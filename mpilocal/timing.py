@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -50,15 +50,17 @@ class Clock:
         return time.perf_counter() - self.begin
 
 
-def spread(comm: Intracomm | None, clock: Clock) -> dict[str, tuple[float, float, float]]:
-    """Return section → (min, mean, max) over ranks, with "loop" (local and averaging) and "total"; collective."""
+def spread(comm: Intracomm | None, clock: Clock, levels: Sequence[float] = ()) -> dict[str, tuple[float, float, float]]:
+    """Return section → (min, mean, max) over ranks, with "loop" (local and averaging) and "total"; collective.
+
+    `levels` are the seconds in the averagings of each level: "level1", …
+    """
     seconds = clock.seconds
     total = clock.elapsed
     known = seconds["local"] + seconds["average"] + seconds["evaluate"] + seconds["output"]
-    names = [*SECTIONS, "other", "loop", "total"]
-    mine = np.array(
-        [*(seconds[name] for name in SECTIONS), max(total - known, 0.0), seconds["local"] + seconds["average"], total]
-    )
+    loop = seconds["local"] + seconds["average"]
+    names = [*SECTIONS, "other", "loop", "total", *(f"level{number}" for number in range(1, len(levels) + 1))]
+    mine = np.array([*(seconds[name] for name in SECTIONS), max(total - known, 0.0), loop, total, *levels])
     least, most, mean = mine.copy(), mine.copy(), mine.copy()
     if comm is not None and comm.size > 1:
         from mpi4py import MPI
@@ -71,7 +73,10 @@ def spread(comm: Intracomm | None, clock: Clock) -> dict[str, tuple[float, float
 
 
 def waiting(comm: Intracomm | None, waits: list[float]) -> float:
-    """Return Σ over averagings of this rank's seconds in the collective less the smallest over ranks; collective."""
+    """Return Σ over averagings of this rank's seconds in the first message less the smallest over ranks; collective.
+
+    Infinity stands for an averaging in which a rank took no part.
+    """
     if comm is None or comm.size == 1 or not waits:
         return 0.0
     from mpi4py import MPI
@@ -79,7 +84,21 @@ def waiting(comm: Intracomm | None, waits: list[float]) -> float:
     mine: NDArray[np.float64] = np.array(waits)
     least = np.empty_like(mine)
     comm.Allreduce(mine, least, MPI.MIN)
-    return float(np.sum(mine - least))
+    part = np.isfinite(mine)
+    return float(np.sum(mine[part] - least[part]))
+
+
+def titles(levels: int) -> dict[str, str]:
+    """Return section → its title in the table, with a line for each level where there are several."""
+    found = dict(TITLES)
+    if levels < 2:
+        return found
+    inner = {f"level{number}": f"  level {number}" for number in range(1, levels + 1)}
+    return {
+        name: title
+        for key, said in found.items()
+        for name, title in {key: said, **(inner if key == "average" else {})}.items()
+    }
 
 
 def table(timings: Mapping[str, Any], ledger: Mapping[str, int], facts: Mapping[str, Any]) -> str:
@@ -92,6 +111,7 @@ def table(timings: Mapping[str, Any], ledger: Mapping[str, int], facts: Mapping[
         facts: ranks, threads, workers, rounds, samples.
     """
     loop = timings["loop_max"]
+    levels = sum(f"level{number}/averagings" in ledger for number in range(1, len(ledger) + 1))
 
     def line(title: str, name: str) -> str:
         least, mean, most = (timings[f"{name}_{kind}"] for kind in ("min", "mean", "max"))
@@ -107,20 +127,18 @@ def table(timings: Mapping[str, Any], ledger: Mapping[str, int], facts: Mapping[
         "",
         f"{'Section':<16} {'min':>10} {'avg':>10} {'max':>10} {'%':>6}",
         "-" * 56,
-        *(line(title, name) for name, title in TITLES.items()),
+        *(line(title, name) for name, title in titles(levels).items()),
         line("total", "total"),
         "(seconds over the ranks, without start-up)",
         "",
     ]
-    level = 1
-    while f"level{level}/averagings" in ledger:
+    for level in range(1, levels + 1):
         averagings, vectors, size = (ledger[f"level{level}/{key}"] for key in ("averagings", "vectors", "bytes"))
         expected = ledger.get(f"level{level}/expected")
         said = f"Level {level}: {many(averagings, 'averaging')}, {many(vectors, 'vector')}, {many(size, 'byte')}"
         if expected is not None:
             said += ", as the closed form says ✓" if expected == size else f" ✗ the closed form says {expected:,}"
         lines.append(said)
-        level += 1
     if loop > 0:
         lines.append(f"Performance: {facts['samples'] / loop:.4g} samples/s, {facts['rounds'] / loop:.4g} rounds/s")
     return "\n".join(lines)

@@ -10,18 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.kernels.cpu import dense, sparse
-from mpilocal.kernels.scalar import Loss
 from mpilocal.kernels.shard import Dense, Draws, Sparse
+from mpilocal.prepare import LOSSES
 
-LOSSES = {
-    "logistic": Loss.LOGISTIC,
-    "squared": Loss.SQUARED,
-    "squared-hinge": Loss.SQUARED_HINGE,
-    "smooth-hinge": Loss.SMOOTH_HINGE,
-    "exponential": Loss.EXPONENTIAL,
-    "softmax": Loss.SOFTMAX,
-    "quadratic": Loss.LINEAR,
-}
 ONE = [name for name in LOSSES if name not in ("softmax", "quadratic")]
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5}
 STORAGES = [(dense, name) for name in LOSSES] + [(sparse, name) for name in LOSSES if name != "quadratic"]

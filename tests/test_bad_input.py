@@ -91,13 +91,20 @@ def others(folder: Path, count: int) -> dict[str, tuple[int, str, list[str]]]:
     made["damaged history"] = (4, r"history", ["resume", past, *longer])
     lines = run("lines")
     (lines / "history.h5").unlink()
-    made["lost history"] = (4, r"history", ["resume", lines, *longer])
+    made["lost history"] = (4, r"lines has lost its history\.h5, .*: restore the file", ["resume", lines, *longer])
+    again = ["run", good, "-o", lines, "--or-resume"]
+    made["lost history, and run --or-resume"] = (4, r"lines has lost its history\.h5, .*: restore the file", again)
     # What is wrong with the data verbs.
     made["convert nothing"] = (4, r"absent\.txt", ["data", "convert", folder / "absent.txt", folder / "out.h5"])
     made["convert into nowhere"] = (
-        2,
-        r"cannot be written",
+        4,
+        r"cannot make the folder /proc/mpilocal: ",
         ["data", "convert", folder / "rows.txt", "/proc/mpilocal/out.h5"],
+    )
+    made["convert into a file"] = (
+        4,
+        r"rows\.txt is not a folder: name another one",
+        ["data", "convert", folder / "rows.txt", folder / "rows.txt" / "out.h5"],
     )
     made["info of rubbish"] = (4, r"rubbish\.bin", ["data", "info", folder / "rubbish.bin"])
     made["make what is not known"] = (2, r"did you mean", ["data", "make", "regresion", folder / "out.h5"])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import mpilocal
 from mpilocal import config as configs
 from mpilocal import show
-from mpilocal.cli import launcher, main, output, parser
+from mpilocal.cli import launch, launcher, main, output, parser
 from mpilocal.errors import DataError
 
 
@@ -73,6 +73,18 @@ def test_what_the_launcher_says():
     hydra = {**inside, "PMI_RANK": "3", "PMI_SIZE": "4"}
     assert launcher.rank(hydra) == 3 and launcher.launched(hydra) == (4, "PMI_SIZE")
     assert launcher.variables(hydra) == {name: hydra[name] for name in sorted(hydra) if name != "SLURM_JWT"}
+
+
+def test_ucx_makes_windows_only_where_it_is_asked_for(monkeypatch):
+    variable = "OMPI_MCA_osc"
+    monkeypatch.setenv(variable, "ucx")
+    launch._quiet_windows("Open MPI v5.0.11, package: …")
+    assert os.environ[variable] == "ucx"
+    monkeypatch.delenv(variable)
+    launch._quiet_windows("MPICH Version:      5.0.2")
+    assert variable not in os.environ
+    launch._quiet_windows("Open MPI v5.0.11, package: …")
+    assert os.environ[variable] == "^ucx"
 
 
 def test_an_error_without_mpi_is_one_sentence(tmp_path, capsys):

@@ -34,13 +34,30 @@ def test_a_run_from_its_start_to_its_extension(job, mpiexec):
     assert "Level 1: 20 averagings, 80 vectors, 2,560 bytes, as the closed form says ✓" in done.stdout
     assert "local steps" in done.stdout and "samples/s" in done.stdout and str(run) in done.stdout
     assert "round 0/20" in done.stderr and "round 20/20" in done.stderr
+    begun = f"{job} → {run}: local-sgd, 20 rounds, 4 workers on 2 ranks\n"
+    assert done.stderr.count(begun) == 1 and done.stderr.index(begun) < done.stderr.index("round 0/20")
     again = mpiexec(2, "run", job, "-o", run)
     assert again.returncode == 2 and len(said(again)) == 1 and "holds a run" in again.stderr
+    assert "local-sgd" not in again.stderr
     assert single("run", job, "-o", run, "--or-resume").returncode == 0
     longer = single("resume", run, "-s", "algorithm.rounds=30")
     assert longer.returncode == 0 and "done at round 30 of 30" in longer.stdout, longer.stderr
+    assert longer.stderr.startswith(f"{run}: local-sgd, 30 rounds, 4 workers on 1 rank\n")
     refused = single("resume", run, "-s", "run.seed=7")
     assert refused.returncode == 2 and len(said(refused)) == 1 and "run.seed was 1" in refused.stderr
+    assert "local-sgd" not in refused.stderr
+
+
+def test_what_begins_is_said_before_the_data_are_read(job):
+    done = single("run", job, "-o", job.parent / "run", "-s", "data.source=nowhere.txt", "-s", 'workers.count="ranks"')
+    assert done.returncode == 4 and len(said(done)) == 1
+    assert done.stderr.startswith(f"{job} → {job.parent / 'run'}: local-sgd, 20 rounds, 1 worker on 1 rank\nmpilocal: ")
+
+
+def test_shared_rows_are_quiet(job, mpiexec):
+    done = mpiexec(2, "run", job, "-o", job.parent / "run", "-s", "data.partition=shared")
+    assert done.returncode == 0, done.stderr
+    assert all("local-sgd" in line or line.startswith("round ") for line in done.stderr.splitlines()), done.stderr
 
 
 def test_default_output_and_or_resume(job):

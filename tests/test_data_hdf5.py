@@ -13,7 +13,7 @@ from mpilocal.data import open_source
 from mpilocal.data.convert import convert
 from mpilocal.data.make import make
 from mpilocal.data.write import write_dataset
-from mpilocal.errors import ConfigError, DataError
+from mpilocal.errors import DataError
 
 
 @pytest.mark.parallel([1, 2, 3])
@@ -44,8 +44,11 @@ def round_trip(comm, tmp_path, dtype):
     assert again.digest == made["digest"] and again.extra["optimum"].shape == (5,)
     with pytest.raises(DataError, match="cannot write"):
         write_dataset(comm, tmp_path / "no" / "such" / "folder", again)
-    with pytest.raises(ConfigError, match="does not exist"):
-        convert(comm, str(text), tmp_path / "no" / "folder")
+    deep = tmp_path / "a" / "missing" / "folder" / dtype
+    assert convert(comm, str(text), deep, dtype)["digest"] == facts["digest"]
+    assert comm.rank or deep.is_file()
+    with pytest.raises(DataError, match="rows.csv is not a folder: name another one"):
+        convert(comm, str(text), text / "file")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 

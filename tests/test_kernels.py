@@ -10,11 +10,26 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
-from kernel_cases import FIRST_WORKER, KEPT, LOSSES, SEED, STORAGES, TOLERANCE, close, make, short, specified, steps
+from kernel_cases import (
+    FIRST_WORKER,
+    KEPT,
+    LOSSES,
+    SEED,
+    STORAGES,
+    TOLERANCE,
+    close,
+    make,
+    scratch,
+    short,
+    specified,
+    steps,
+)
 from numpy.typing import NDArray
 
+from mpilocal.exact import StreamSum
 from mpilocal.kernels.cpu import dense, sparse, vector
 from mpilocal.kernels.shard import Draws
+from mpilocal.threads import Threads
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -104,6 +119,36 @@ def test_threads_share_workers(kernels: ModuleType) -> None:
         x, own = steps(*args, range_=(m, m + 1))
         assert x[m].tobytes() == whole[m].tobytes() and own[m].tobytes() == sums[m].tobytes()
         assert x[1 - m].tobytes() == case.x[1 - m].tobytes()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("kernels", [dense, sparse], ids=short)
+def test_streamed_steps(kernels: ModuleType, dtype: str) -> None:
+    """Iterates that are summed and forgotten give the bits of the sum of kept ones, however many are held at once."""
+    case = make(kernels, "logistic", dtype, intercept=True, seed=14)
+    count, dim, start = 7, case.dim, case.x[:1]
+    begin = 3 * np.arange(count)
+    shard = case.shard._replace(begin=begin, end=begin + 5)
+    none, weights = case.x[:0], np.empty((4, 0), dtype)
+    draws = Draws(np.uint64(SEED), FIRST_WORKER, False, 2)
+    rule = (shard, draws, int(LOSSES["logistic"]), 1, case.dtype.type(0.1), np.full(4, 0.3, dtype), 7)
+    kept = np.repeat(start, count, axis=0)
+    kernels.sgd(kept, none, np.empty((count, 0, dim)), weights, *rule, *scratch(case, 2), 0, count)
+    assert len(np.unique(kept, axis=0)) == count
+    distances = np.sum((kept.astype(np.float64) - start) ** 2, axis=1)
+    scale = np.linspace(0.5, 1.0, count)
+    want = StreamSum(dim, count, Threads(1))
+    want.add(kept, scale)
+    for group in (1, 3, 16):
+        got, out = StreamSum(dim + 1, count, Threads(1)), np.empty(dim + 1)
+        held = (scale, got.width, np.full((group, dim), np.nan, dtype), np.full((group, dim + 1), np.nan))
+        own = (*held, *scratch(case, 2), got.tops, got.limbs, *got.scratch[0])
+        for first, last in ((2, count), (0, 2)):
+            kernels.sgd_streamed(start, none, np.empty((group, 0, dim)), weights, *rule, *own, first, last)
+        assert got.tops[:dim].tobytes() == want.tops.tobytes()
+        assert got.limbs[:, :dim].tobytes() == want.limbs.tobytes()
+        got.reduce(None, 1.0, out)
+        np.testing.assert_allclose(out[dim], scale @ distances, rtol=1e-13)
 
 
 def test_vectors() -> None:

@@ -25,7 +25,7 @@ FLOORS = [
         "custom",
         "stream",
     ],
-    ["algorithms", "metrics", "prepare", "optimum"],
+    ["algorithms", "metrics", "divergence", "prepare", "optimum"],
     ["store", "figure", "timing", "progress"],
     ["loop", "observe", "resuming", "guard", "stall"],
     ["__init__", "api", "session", "study", "scale", "report", "slurm", "warm", "doctor", "show"],

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..compile import fast, inlined
 from ..scalar import Loss, curvature, draw, slope, softmax, stream, value
-from .exact import deposit
+from .group import deposit_moved, fill
 
 
 @inlined
@@ -161,26 +161,16 @@ def sgd_streamed(
     """Run `sgd` from start[0] on the workers first ≤ m < last and add scale[m] · (x_m, ‖x_m − start‖²) to an exact sum.
 
     No worker's iterate is kept: `x` (group, dim) and `rows` (group, dim + 1) float64 are scratch for a few at a time;
-    `tops` to `values` are an accumulator, see `exact.deposit`.
+    `tops` to `values` are an accumulator, see `stream.deposit`.
     """
-    group = x.shape[0]
-    dim = x.shape[1]
-    for begin in range(first, last, group):
-        end = min(begin + group, last)
-        for m in range(begin, end):
-            x[m % group, :] = start[0, :]
+    for begin in range(first, last, x.shape[0]):
+        end = min(begin + x.shape[0], last)
+        fill(x, start, begin, end)
         sgd(
             x, none, sums, weights, shard, draws, loss, outputs, l2, step_sizes, first_step, slopes, picks, gradient,
             begin, end,
         )  # fmt: skip
-        for m in range(begin, end):
-            gap = 0.0
-            for j in range(dim):
-                rows[m - begin, j] = x[m % group, j]
-                move = rows[m - begin, j] - start[0, j]
-                gap += move * move
-            rows[m - begin, dim] = gap
-        deposit(rows[: end - begin], scale[begin:end], width, tops, limbs, factors, bits, values, 0, dim + 1)
+        deposit_moved(x, start, scale, width, rows, tops, limbs, factors, bits, values, begin, end)
 
 
 @fast

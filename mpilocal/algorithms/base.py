@@ -57,6 +57,7 @@ class Algorithm(NamedTuple):
     steps: Callable[[int], int]  # completed rounds → local steps that a worker has completed
     samples: Callable[[int], int]  # completed rounds → samples that all workers have drawn
     common: frozenset[str] = frozenset()  # fields of the state that are equal on all ranks
+    vectors: int = 1  # of length dim that a worker gives to the averagings of a round
     averages: Callable[[Any, Tree, int], dict[str, Array]] = lambda state, tree, rounds: {}  # x̂ by name; collective
 
 

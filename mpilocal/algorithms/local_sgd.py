@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mpilocal.algorithms.base import Algorithm, Phase, Setting, samples_of
 from mpilocal.algorithms.minibatch_sgd import gradient_rounds
+from mpilocal.errors import ConfigError
 from mpilocal.exact import SMALL
 from mpilocal.stream import Streamed, streams
 from mpilocal.tree import Tree
@@ -39,12 +40,17 @@ def local_sgd(setting: Setting) -> Algorithm:
     if inner == 0:
         return gradient_rounds(setting, lambda count: count, schedule)
     keep = options.server_step_size != 1 or inner is not None
+    if keep and not tree.levels.levels[-1].world:
+        raise ConfigError(
+            "algorithm.server_step_size and inner_step_size act where all workers average: add a level of group = "
+            '"world", or remove them'
+        )
     kept = len(schedule.averages)
     draws = setting.draws(setting.batch)
     work = problem.work(setting.batch, kept)
     none = np.empty((0, problem.dim), problem.dtype)
     l2 = problem.dtype.type(problem.l2)
-    streamed = streams(tree.exact, tree.workers, SMALL, kept, tree.period)
+    streamed = streams(tree.exact, tree.workers, SMALL, kept, tree.levels.flat and len(tree.levels.levels) == 1)
     fixed = None if inner is None else np.full(schedule.longest, inner, problem.dtype)
 
     def init(x0: Array) -> State:
@@ -74,6 +80,7 @@ def local_sgd(setting: Setting) -> Algorithm:
         problem.threads.run(problem.kernels.sgd, tree.count, (state.x, none, state.sums, weights, *shared), work)
 
     def average(state: State, tree: Tree, round: int) -> None:
+        # Between averagings of all workers groups only average: their weighted mean moves as the steps move it.
         if not tree.mean(state.x, round) or not keep:
             return
         outer = options.server_step_size

@@ -41,10 +41,10 @@ def gradient_rounds(
     `clock` is the schedule by which steps and weights count; per_round None is H·b.
     """
     problem, schedule, tree = setting.problem, setting.schedule, setting.tree
-    if tree.period != 1:
+    if not tree.levels.flat:
         raise ConfigError(
             f'algorithm.name = "{setting.options.name}" averages gradients in every round: '
-            "remove [[levels]], or set its period to 1"
+            "remove [[levels]], or take local-sgd, which with local_steps = 1 is minibatch SGD inside each group"
         )
     batch = setting.batch
     draws = setting.draws(batch)

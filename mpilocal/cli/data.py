@@ -45,11 +45,10 @@ def _convert_parser(verbs: Any) -> None:
         description="Read a data set, plain text with all ranks together, and write it as one HDF5 file.",
         epilog=CONVERT,
     )
-    verb.add_argument("source", metavar="SOURCE", help="what [data] source may name")
-    verb.add_argument("file", metavar="OUTPUT", help="the HDF5 file to write")
+    _source(verb)
     _stored(verb)
     _described(verb)
-    verb.set_defaults(verb=convert)
+    parsing.collective(verb, _convert)
 
 
 def _info_parser(verbs: Any) -> None:
@@ -59,9 +58,9 @@ def _info_parser(verbs: Any) -> None:
         description="Print rows, dimension, labels, density, norms and the smoothness of the losses. Needs no MPI.",
         epilog=INFO,
     )
-    verb.add_argument("source", metavar="SOURCE", help="what [data] source may name")
+    _source(verb)
     _described(verb)
-    verb.set_defaults(verb=info)
+    parsing.alone(verb, _info)
 
 
 def _make_parser(verbs: Any) -> None:
@@ -69,13 +68,17 @@ def _make_parser(verbs: Any) -> None:
         "make", help="write a synthetic data set", description="Write a synthetic data set as HDF5.", epilog=MAKE
     )
     verb.add_argument("name", metavar="NAME", help="what may follow `synthetic:` in [data] source")
-    verb.add_argument("file", metavar="OUTPUT", help="the HDF5 file to write")
     _stored(verb)
     _described(verb, features=False)
-    verb.set_defaults(verb=make)
+    parsing.collective(verb, _make)
+
+
+def _source(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("source", metavar="SOURCE", help="what [data] source may name")
 
 
 def _stored(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("file", metavar="OUTPUT", help="the HDF5 file to write; its folder is made where it is missing")
     verb.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="of the stored values")
 
 
@@ -86,59 +89,40 @@ def _described(verb: argparse.ArgumentParser, features: bool = True) -> None:
         )
     parsing.settings(verb, "an option of the source, a key of [data.options]; repeat -s for more")
     parsing.as_json(verb)
-    parsing.debug(verb)
 
 
-def convert(args: argparse.Namespace) -> int:
-    """Run `data convert`."""
-    from mpilocal.cli.launch import together
+def _convert(args: argparse.Namespace, comm: Intracomm) -> int:
+    from pathlib import Path
 
-    def work(comm: Intracomm) -> int:
-        from pathlib import Path
+    from mpilocal.cli.launch import check_size
+    from mpilocal.data.convert import convert
 
-        from mpilocal.cli.launch import check_size
-        from mpilocal.data.convert import convert
-
-        check_size(comm)
-        return _wrote(
-            args, comm, convert(comm, args.source, Path(args.file), args.dtype, args.features, _options(args))
-        )
-
-    return together(work, args.debug)
+    check_size(comm)
+    return _wrote(args, comm, convert(comm, args.source, Path(args.file), args.dtype, args.features, _options(args)))
 
 
-def make(args: argparse.Namespace) -> int:
-    """Run `data make`."""
-    from mpilocal.cli.launch import together
+def _make(args: argparse.Namespace, comm: Intracomm) -> int:
+    from pathlib import Path
 
-    def work(comm: Intracomm) -> int:
-        from pathlib import Path
+    from mpilocal.cli.launch import check_size
+    from mpilocal.data.make import make
 
-        from mpilocal.cli.launch import check_size
-        from mpilocal.data.make import make
-
-        check_size(comm)
-        return _wrote(args, comm, make(comm, args.name, _options(args), Path(args.file), args.dtype))
-
-    return together(work, args.debug)
+    check_size(comm)
+    return _wrote(args, comm, make(comm, args.name, _options(args), Path(args.file), args.dtype))
 
 
-def info(args: argparse.Namespace) -> int:
-    """Run `data info`."""
+def _info(args: argparse.Namespace) -> int:
+    from pathlib import Path
 
-    def work() -> int:
-        from pathlib import Path
+    from mpilocal.config.structs import Data
+    from mpilocal.data.info import info
+    from mpilocal.data.sources import open_source
+    from mpilocal.show import pairs
 
-        from mpilocal.config.structs import Data
-        from mpilocal.data.info import info
-        from mpilocal.data.sources import open_source
-
-        data = Data(source=args.source, features=args.features, options=_options(args))
-        facts = info(open_source(data, Path.cwd()))
-        output.say_json(facts) if args.json else output.say(output.pairs(_lines(facts)))
-        return 0
-
-    return output.alone(work, args.debug)
+    data = Data(source=args.source, features=args.features, options=_options(args))
+    facts = info(open_source(data, Path.cwd()))
+    output.say_json(facts) if args.json else output.say(pairs(_lines(facts)))
+    return 0
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -26,15 +26,7 @@ def add(verbs: Any) -> None:
     )
     verb.add_argument("--output", metavar="DIR", default=".", help="the folder where runs will be (default: here)")
     parsing.as_json(verb)
-    parsing.debug(verb)
-    verb.set_defaults(verb=main)
-
-
-def main(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    from mpilocal.cli.launch import together
-
-    return together(lambda comm: _doctor(args, comm), args.debug)
+    parsing.collective(verb, _doctor)
 
 
 def _doctor(args: argparse.Namespace, comm: Any) -> int:

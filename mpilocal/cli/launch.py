@@ -73,6 +73,7 @@ def _world() -> Intracomm:
             ) from error
         if not MPI.Is_initialized():
             _forget_foreign_launcher(MPI.Get_library_version())
+            _quiet_windows(MPI.Get_library_version())
             MPI.Init_thread(MPI.THREAD_MULTIPLE)
     return MPI.COMM_WORLD
 
@@ -86,6 +87,15 @@ def _forget_foreign_launcher(library: str) -> None:
     if "mpich" in known and "pmix" not in known and not any(name.startswith("PMI_") for name in os.environ):
         for name in [name for name in os.environ if name.startswith("PMIX_") or name == "PRTE_LAUNCHED"]:
             del os.environ[name]
+
+
+def _quiet_windows(library: str) -> None:
+    """Let Open MPI make windows without asking its UCX component, which prints an error where it finds no network.
+
+    Ours are shared within a host, for which `osc sm` is there. Whoever sets OMPI_MCA_osc keeps that choice.
+    """
+    if "open mpi" in library.lower():
+        os.environ.setdefault("OMPI_MCA_osc", "^ucx")
 
 
 def end(status: int) -> int:

@@ -72,12 +72,6 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def pairs(table: dict[str, str], indent: str = "") -> str:
-    """Return `key  value` lines, aligned."""
-    width = max((len(key) for key in table), default=0)
-    return "\n".join(f"{indent}{key:<{width}}  {value}" for key, value in table.items())
-
-
 def alone(action: Callable[[], int], debug: bool) -> int:
     """Return the status of an action that needs no MPI; an error is one sentence on stderr.
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mpilocal.cli import launcher, output
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Intracomm
 
 DESCRIPTION = """\
 The Local SGD family on MPI: the same iterates, bit for bit, on any number of ranks.
@@ -59,9 +62,25 @@ def left(end: SystemExit) -> int:
     return status
 
 
-def debug(parser: argparse.ArgumentParser) -> None:
-    """Add --debug."""
+def collective(parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace, Intracomm], int]) -> None:
+    """Let a verb return the status of action(args, comm) on all ranks, and add --debug."""
+
+    def verb(args: argparse.Namespace) -> int:
+        from mpilocal.cli.launch import together
+
+        return together(lambda comm: action(args, comm), args.debug)
+
+    _verb(parser, verb)
+
+
+def alone(parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], int]) -> None:
+    """Let a verb return the status of action(args), which needs no MPI, and add --debug."""
+    _verb(parser, lambda args: output.alone(lambda: action(args), args.debug))
+
+
+def _verb(parser: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], int]) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(verb=verb)
 
 
 def as_json(parser: argparse.ArgumentParser) -> None:

@@ -30,22 +30,24 @@ def add(verbs: Any) -> None:
     verb.add_argument("run", metavar="RUN", help="the run's folder")
     parsing.settings(verb, "change algorithm.rounds, output.*, stop.*, run.threads or run.device; repeat -s for more")
     common(verb)
-    verb.set_defaults(verb=main)
-
-
-def main(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    from mpilocal.cli.launch import together
-
-    return together(lambda comm: _resume(args, comm), args.debug)
+    parsing.collective(verb, _resume)
 
 
 def _resume(args: argparse.Namespace, comm: Intracomm) -> int:
-    from mpilocal import api
+    from mpilocal import api, session
+    from mpilocal import config as configs
     from mpilocal.cli.launch import check_size
-    from mpilocal.cli.watch import Watch
+    from mpilocal.cli.watch import Watch, check_history
+    from mpilocal.config import Config
+    from mpilocal.store.rundir import read_run
+
+    def planned() -> Config:
+        before = read_run(args.run).config
+        return session.check_changes(before, configs.load(before, args.set))
 
     if not args.singleton:
         check_size(comm, "--singleton")
+    check_history(comm, Path(args.run))
     watch = Watch(comm, Path(args.run), args.run)
+    watch.announce(planned)
     return watch.finish(api.resume(args.run, comm=comm, overrides=args.set, controls=watch.controls(args)))

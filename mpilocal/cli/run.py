@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
     parsing.settings(verb, "override a key of the config, such as algorithm.rounds=100; repeat -s for more")
     verb.add_argument("--or-resume", action="store_true", help="continue RUN where it holds this run already")
     common(verb)
-    verb.set_defaults(verb=main)
+    parsing.collective(verb, _run)
 
 
 def common(verb: argparse.ArgumentParser) -> None:
@@ -47,21 +47,15 @@ def common(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--singleton", action="store_true", help="run although the launcher started more processes than MPI sees ranks"
     )
-    parsing.debug(verb)
-
-
-def main(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    from mpilocal.cli.launch import together
-
-    return together(lambda comm: _run(args, comm), args.debug)
 
 
 def _run(args: argparse.Namespace, comm: Intracomm) -> int:
     from mpilocal import api
+    from mpilocal import config as configs
     from mpilocal.cli.launch import check_size
-    from mpilocal.cli.watch import Watch
+    from mpilocal.cli.watch import Watch, check_history
     from mpilocal.errors import ConfigError
+    from mpilocal.store.rundir import holds_run
 
     if not args.singleton:
         check_size(comm, "--singleton")
@@ -70,6 +64,10 @@ def _run(args: argparse.Namespace, comm: Intracomm) -> int:
     path = Path(comm.bcast(args.output or str(default_output(args.config))))
     watch = Watch(comm, path, args.config)
     controls = watch.controls(args)
+    if args.or_resume:
+        check_history(comm, path)
+    if args.or_resume or not holds_run(path):
+        watch.announce(lambda: configs.load(args.config, args.set))
     result = api.run(
         args.config, comm=comm, output=path, overrides=args.set, or_resume=args.or_resume, controls=controls
     )

@@ -26,13 +26,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("run", metavar="RUN", help="the run's folder")
     verb.add_argument("--figure", metavar="FILE", help="draw the run, as FILE.png and FILE.svg")
     parsing.as_json(verb)
-    parsing.debug(verb)
-    verb.set_defaults(verb=main)
-
-
-def main(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    return output.alone(lambda: _show(args), args.debug)
+    parsing.alone(verb, _show)
 
 
 def _show(args: argparse.Namespace) -> int:

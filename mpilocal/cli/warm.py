@@ -33,15 +33,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("config", metavar="CONFIG", nargs="?", help="a TOML file")
     parsing.settings(verb, "override a key of the config")
     parsing.as_json(verb)
-    parsing.debug(verb)
-    verb.set_defaults(verb=main)
-
-
-def main(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    from mpilocal.cli.launch import together
-
-    return together(lambda comm: _warm(args, comm), args.debug)
+    parsing.collective(verb, _warm)
 
 
 def _warm(args: argparse.Namespace, comm: Intracomm) -> int:

@@ -1,10 +1,11 @@
-"""What run and resume print: a header, the progress, and at the end where the time went."""
+"""What run and resume print: what begins, a header, the progress, and at the end where the time went."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ from mpilocal import figure, show, timing
 from mpilocal.api import Result
 from mpilocal.cli import output
 from mpilocal.cli.launch import kill
-from mpilocal.errors import MpilocalError, StoppedError
+from mpilocal.config import Config
+from mpilocal.errors import DataError, MpilocalError, StoppedError, agreed
 from mpilocal.progress import Progress
 from mpilocal.session import Controls
+from mpilocal.store import checkpoint
 from mpilocal.store.rundir import read_run
 
 if TYPE_CHECKING:
@@ -42,6 +45,12 @@ class Watch:
             warn=self.warn,
             overrides=tuple(args.set),
         )
+
+    def announce(self, planned: Callable[[], Config]) -> None:
+        """Say on stderr what begins, before data are read and kernels compiled; errors are left to the run itself."""
+        if self.root:
+            with contextlib.suppress(MpilocalError):
+                output.tell(show.start(planned(), self.ranks, self.source, self.path))
 
     def warn(self, text: str) -> None:
         """Print a warning."""
@@ -90,6 +99,20 @@ class Watch:
                 f"`mpilocal resume {self.path}` continues"
             )
         return status
+
+
+def check_history(comm: Intracomm, path: Path) -> None:
+    """Refuse to continue a run that has checkpoints but no history; collective.
+
+    Raises:
+        DataError: it has none.
+    """
+    with agreed(comm):
+        if comm.rank == 0 and checkpoint.listed(path / "checkpoints") and not (path / "history.h5").exists():
+            raise DataError(
+                f"{path} has lost its history.h5, without which it cannot be continued: restore the file, or start "
+                "the run anew in another folder with -o"
+            )
 
 
 def summary(result: Result) -> str:

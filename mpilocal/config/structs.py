@@ -120,10 +120,23 @@ class Algorithm(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A level of the tree: workers in a group average every `period` rounds."""
+    """A level of the tree, smallest groups first: workers in a group average every `period` rounds.
 
-    group: Annotated[Literal["world"], Meta(description='"world": all workers.')] = "world"
-    period: Annotated[int, Meta(ge=1, description="In rounds.")] = 1
+    Where several levels are due, only the widest averages. Groups must nest, and each period must divide that of the
+    group above. No `[[levels]]` means the world, every round.
+    """
+
+    group: Annotated[
+        int | str | Table,
+        Meta(
+            description='Workers per group; "node": those on one host, resolved to sizes at the start; "world"; '
+            '{ sizes = [3, 5] }: blocks of unequal sizes; { random = 4, redraw = "every" }: seeded random groups of 4, '
+            'drawn afresh at each averaging of the level above, or "once".'
+        ),
+    ] = "world"
+    period: Annotated[
+        Positive | list[Positive], Meta(description="In rounds; or a list, one for each group of the level.")
+    ] = 1
 
 
 class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -132,6 +145,10 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     record_every: Annotated[int, Meta(ge=1, description="Rounds between rows of the history.")] = 1
     checkpoint_every: Annotated[int, Meta(ge=1, description="Rounds between checkpoints.")] = 1000
     keep: Annotated[int, Meta(ge=1, description="Checkpoints kept.")] = 3
+    divergence: Annotated[
+        bool,
+        Meta(description="Measure the divergences of gradients, and the consensus of each level, at recorded rounds."),
+    ] = False
     iterates: Annotated[bool, Meta(description="Write x̄ at every recorded round to iterates.h5.")] = False
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import tomli_w
 
 from mpilocal.config import kinds
+from mpilocal.config.levels import parse_group
 from mpilocal.config.structs import Config, to_builtins
 from mpilocal.config.typed import build, check_numbers, shown
 from mpilocal.errors import ConfigError
@@ -120,12 +121,10 @@ def load(source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[st
 def check(config: Config) -> None:
     """Refuse what no single key shows: tables with a `kind`, and keys that exclude each other (ConfigError).
 
-    The partition, the loss, the levels and the method's options are checked where they are built.
+    The partition, the loss, the method's options, and how levels nest are checked where they are built.
     """
-    if len(config.levels) > 1:
-        raise ConfigError(
-            f'levels has {len(config.levels)} entries: one is possible, of group = "world"; remove the rest'
-        )
+    for index, level in enumerate(config.levels):
+        parse_group(level.group, f"levels.{index}.group")
     if config.stop.suboptimality is not None and config.problem.optimum is None:
         raise ConfigError(
             f'stop.suboptimality = {config.stop.suboptimality:g} needs F*: set problem.optimum to "auto" or a number'

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from mpilocal.config.structs import Data
 from mpilocal.data.read import read_part
 from mpilocal.data.write import write_dataset
-from mpilocal.errors import ConfigError, agreed
+from mpilocal.errors import ConfigError, DataError, agreed
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -31,7 +31,7 @@ def convert(
     Args:
         comm: Of the ranks that share the work.
         source: As in `data.source`, relative to the working directory.
-        output: The file to write; replaced when it is whole.
+        output: The file to write; replaced when it is whole. Its folder is made where it is missing.
         dtype: Of the stored values: float64 or float32.
         features: The dimension, where the file does not show it.
         options: As in `[data.options]`.
@@ -46,8 +46,8 @@ def convert(
     with agreed(comm):
         if kind not in (np.dtype(np.float64), np.dtype(np.float32)):
             raise ConfigError(f'dtype = "{kind}" cannot be stored: "float64" or "float32"')
-        if comm.rank == 0 and not output.absolute().parent.is_dir():
-            raise ConfigError(f"{output} cannot be written: the folder {output.absolute().parent} does not exist")
+        if comm.rank == 0:
+            _make_folder(output.absolute().parent)
     part = read_part(comm, Data(source=source, features=features, options=dict(options or {})), Path.cwd(), kind)
     mine = np.array([part.rows.count * part.rows.features], np.int64)
     if part.rows.values is not None:
@@ -65,3 +65,14 @@ def convert(
         "digest": digest,
         "bytes": output.stat().st_size if comm.rank == 0 else 0,
     }
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError(f"{folder} is not a folder: name another one for the output") from error
+    except OSError as error:
+        raise DataError(
+            f"cannot make the folder {folder}: {error.strerror}; name another one for the output"
+        ) from error

@@ -27,6 +27,7 @@ DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "consensus": ("1", "sum over workers of p_m |x_m - average|^2, just before the averaging of the round"),
     "suboptimality": ("1", "F at the average of the iterates, less the least value of F"),
     "samples": ("samples", "samples drawn by all workers so far"),
+    "divergence": ("1", "sum of p |gradient - that of the next wider level|^2 at the average of the iterates"),
     "averagings": ("1", "averagings of the level so far"),
     "vectors": ("1", "vectors sent by all workers so far, each counted as a machine"),
     "bytes": ("bytes", "payload sent by all workers so far, each counted as a machine"),

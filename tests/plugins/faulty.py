@@ -8,6 +8,8 @@ import resource
 import signal
 import time
 
+import numpy as np
+
 from mpilocal.algorithms.base import Algorithm, Phase, Setting
 from mpilocal.algorithms.local_sgd import local_sgd
 from mpilocal.errors import DataError
@@ -35,26 +37,51 @@ def fail(how: str, seconds: float) -> None:
 
 
 def faulty(
-    setting: Setting, *, how: str, worker: int = -1, round: int = 3, seconds: float = 600.0, late: bool = False
+    setting: Setting,
+    *,
+    how: str,
+    worker: int = -1,
+    round: int = 3,
+    seconds: float = 600.0,
+    late: bool = False,
+    early: bool = False,
+    twice: bool = False,
 ) -> Algorithm:
-    """Local SGD that fails in the local steps of `round`, or (`late`) after its averaging, where `worker` lives.
+    """Local SGD that fails in the local steps of `round`, or before (`early`) or after (`late`) its averaging.
 
-    Worker −1: on all ranks. With HARMLESS in the environment nothing goes wrong.
+    It does so where `worker` lives; −1: on all ranks. `twice`: it averages a second vector, of another length, in each
+    round. With HARMLESS in the environment nothing goes wrong.
     """
     base, tree = local_sgd(setting), setting.tree
     here = (worker < 0 or tree.first <= worker < tree.first + tree.count) and "HARMLESS" not in os.environ
 
     def local(state, number):
         base.phases[0].local(state, number)
-        if here and not late and number + 1 == round:
+        if here and not late and not early and number + 1 == round:
             fail(how, seconds)
 
     def average(state, tree, number):
+        if here and early and number + 1 == round:
+            fail(how, seconds)
+        if twice:
+            tree.mean(np.ones((tree.count, 3)), number)
         base.phases[0].average(state, tree, number)
         if here and late and number + 1 == round:
             fail(how, seconds)
 
     return base._replace(phases=(Phase(local, average),))
+
+
+def apart(setting: Setting, *, worker: int) -> Algorithm:
+    """Local SGD after whose third averaging one worker's iterate is no longer finite."""
+    base, tree = local_sgd(setting), setting.tree
+
+    def average(state, tree, number):
+        base.phases[0].average(state, tree, number)
+        if number == 2 and tree.first <= worker < tree.first + tree.count:
+            state.x[worker - tree.first] = np.inf
+
+    return base._replace(phases=(Phase(base.phases[0].local, average),))
 
 
 def slow(setting: Setting) -> Algorithm:

@@ -24,7 +24,7 @@ LIMIT = 120.0  # seconds that nothing here may last
 
 def table(method: str = "local-sgd", **options: Any) -> dict[str, Any]:
     """A small regression; `method` may name one of faulty.py, with its options."""
-    if method in ("faulty", "slow"):
+    if method in ("faulty", "slow", "apart"):
         method = f"{PLUGINS / 'faulty.py'}:{method}"
     return {
         "data": {"source": "synthetic:regression", "options": {"rows": 120, "features": 7}},
