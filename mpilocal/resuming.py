@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.config import Config
-from mpilocal.errors import ConfigError, agreed
+from mpilocal.errors import ConfigError, DataError, agreed
 from mpilocal.observe import restore
 from mpilocal.prepare import Prepared
 from mpilocal.store import checkpoint
@@ -57,6 +57,11 @@ def reread(
     earlier: dict[str, float] = {}
     with agreed(comm):
         if run is not None:
+            if not run.history.exists():
+                raise DataError(
+                    f"{run.path} has lost its history.h5, without which it cannot be continued: restore the file, or "
+                    "start the run anew in another folder with -o"
+                )
             history = History.read(run.history)
             history.cut(rounds)
             for name, column in history.columns().items():

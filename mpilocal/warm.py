@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpilocal.errors import ConfigError, agree
-from mpilocal.exact import SMALL, SmallSum, StreamSum
+from mpilocal.exact import SMALL, GroupMeans, SmallSum, StreamSum
 from mpilocal.kernels.cpu import vector
 from mpilocal.kernels.scalar import Loss
 from mpilocal.kernels.shard import Draws
@@ -86,6 +86,11 @@ def touch(problem: Problem, tree: Tree) -> None:
         small.reduce(None, rows, np.ones(1), 1.0, out)
         stream.add(rows, np.ones(1))
         stream.reduce(None, 1.0, out)
+    if not tree.levels.levels[0].world:
+        pair, bounds = np.zeros((2, 1)), np.array([0, 2])
+        for rows in (pair.astype(dtype), pair):
+            GroupMeans(1, 2, alone)(rows, np.ones(2), np.arange(2), bounds, np.ones(1))
+            vector.distances(rows, np.zeros(1), out, 0, 0)
 
 
 __all__ = ["compile_once", "touch"]

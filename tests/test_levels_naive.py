@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,12 +15,13 @@ import naive
 import naive_levels
 import numpy as np
 import pytest
+from conftest import Launch
 from helpers import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_levels import Cascade
 from numpy.typing import NDArray
-from test_golden import contents
+from test_golden import LAUNCHED, contents
 
 import mpilocal
 from mpilocal.tree.draw import shuffled
@@ -155,35 +157,41 @@ def test_as_specified(name: str, tmp_path: Path) -> None:
     rows_agree(table, tmp_path / "run")
 
 
-def on_ranks(names: Iterable[str], folder: Path) -> None:
-    """As specified, and bit for bit what one rank gives."""
-    from mpi4py import MPI
-
-    comm = MPI.COMM_WORLD
-    for name in names:
-        table, there, alone = CASES[name], folder / name, folder / f"{name}-alone"
-        result = mpilocal.run(kept(table), comm=comm, output=there)
-        if comm.rank == 0:
-            agrees(table, result)
-            rows_agree(table, there)
-            mpilocal.run(kept(table), output=alone)
-            files = sorted(str(path.relative_to(alone)) for path in alone.rglob("*.h5"))
-            assert len(files) == 2 + 1 + table["algorithm"]["rounds"], name
-            for file in files:
-                assert contents(there / file) == contents(alone / file), (name, file)
-        comm.Barrier()
+def same_on_ranks(names: Iterable[str], count: int, folder: Path, mpiexec: Launch) -> None:
+    """All that a run leaves is bit for bit what one rank leaves."""
+    tables = {name: kept(CASES[name]) for name in names}
+    for name, table in tables.items():
+        mpilocal.run(table, output=folder / "1" / name)
+    there = folder / str(count)
+    done = mpiexec(count, "-c", LAUNCHED, str(there), json.dumps(tables), module=None, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for name, table in tables.items():
+        alone = folder / "1" / name
+        files = sorted(str(path.relative_to(alone)) for path in alone.rglob("*.h5"))
+        assert len(files) == 2 + 1 + table["algorithm"]["rounds"], name
+        for file in files:
+            assert contents(there / name / file) == contents(alone / file), (name, file)
 
 
-@pytest.mark.parallel(3)
-def test_on_ranks(tmp_path: Path) -> None:
-    on_ranks(("own-nested", "random-parents"), tmp_path)
+def test_the_same_bits_on_ranks(tmp_path: Path, mpiexec: Launch) -> None:
+    same_on_ranks(("own-nested", "random-parents", "random-whole"), 3, tmp_path, mpiexec)
 
 
 @pytest.mark.slow
-@pytest.mark.parallel([2, 3, 5])
-def test_every_form_on_ranks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_the_same_bits_of_every_form(ranks: int, tmp_path: Path, mpiexec: Launch) -> None:
     """Groups straddle the ranks, and some ranks have no part in a message."""
-    on_ranks([name for name in CASES if name != "one"], tmp_path)
+    same_on_ranks([name for name in CASES if name != "one"], ranks, tmp_path, mpiexec)
+
+
+@pytest.mark.parallel(3)
+def test_as_specified_on_ranks(tmp_path: Path) -> None:
+    from mpi4py import MPI
+
+    table = CASES["unequal"]
+    result = mpilocal.run(kept(table), comm=MPI.COMM_WORLD, output=tmp_path / "run")
+    agrees(table, result)
+    rows_agree(table, tmp_path / "run")
 
 
 @st.composite

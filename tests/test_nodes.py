@@ -161,7 +161,7 @@ def test_the_nodes_of_slurm(tmp_path, slurm, given, workers, distribution):
     assert_same_history(run, given(workers))
 
 
-ROUNDS = 150
+ROUNDS = 60
 JOB = """#!/bin/bash
 #SBATCH --nodes=2
 #SBATCH --ntasks=4
@@ -187,7 +187,7 @@ def test_a_batch_job_that_is_stopped_and_requeued(tmp_path, slurm):
     script = tmp_path / "job.sh"
     script.write_text(JOB.format(python=sys.executable, config=file, run=run))
     job = slurm.sbatch(script)
-    slurm.until(lambda: any((run / "checkpoints").glob("round-0000002?.h5")), job)
+    slurm.until(lambda: any((run / "checkpoints").glob("round-0000001?.h5")), job)
     slurm.call("scancel", "--signal=USR1", str(job))
     ended = slurm.wait(job)
     said = script.with_suffix(".out").read_text()

@@ -159,3 +159,13 @@ def test_a_tie_is_tipped_by_the_last_limb() -> None:
             column = np.array([1.0, ULP / 2, sign * 2.0**-width])
             assert whole(column[:, None], True)[0] == math.fsum(column) == 1 + ULP * (sign > 0)
             assert whole(-column[:, None], True)[0] == math.fsum(-column)
+
+
+def test_terms_between_two_digits_in_any_order() -> None:
+    """A term half-way between two multiples of the last digit is rounded by itself, not with what came before."""
+    unit = 2.0**-90  # of up to four terms below 1
+    column = np.array([0.75, -0.75, unit / 2, unit])
+    for order in itertools.permutations(range(4)):
+        rows = column[list(order), None]
+        assert whole(rows, False)[0] == unit
+        assert total(np.split(rows, [2]), [np.ones(2)] * 2, False)[0] == unit

@@ -37,7 +37,7 @@ def _resume(args: argparse.Namespace, comm: Intracomm) -> int:
     from mpilocal import api, session
     from mpilocal import config as configs
     from mpilocal.cli.launch import check_size
-    from mpilocal.cli.watch import Watch, check_history
+    from mpilocal.cli.watch import Watch
     from mpilocal.config import Config
     from mpilocal.store.rundir import read_run
 
@@ -47,7 +47,6 @@ def _resume(args: argparse.Namespace, comm: Intracomm) -> int:
 
     if not args.singleton:
         check_size(comm, "--singleton")
-    check_history(comm, Path(args.run))
     watch = Watch(comm, Path(args.run), args.run)
     watch.announce(planned)
     return watch.finish(api.resume(args.run, comm=comm, overrides=args.set, controls=watch.controls(args)))

@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace, comm: Intracomm) -> int:
     from mpilocal import api
     from mpilocal import config as configs
     from mpilocal.cli.launch import check_size
-    from mpilocal.cli.watch import Watch, check_history
+    from mpilocal.cli.watch import Watch
     from mpilocal.errors import ConfigError
     from mpilocal.store.rundir import holds_run
 
@@ -64,8 +64,6 @@ def _run(args: argparse.Namespace, comm: Intracomm) -> int:
     path = Path(comm.bcast(args.output or str(default_output(args.config))))
     watch = Watch(comm, path, args.config)
     controls = watch.controls(args)
-    if args.or_resume:
-        check_history(comm, path)
     if args.or_resume or not holds_run(path):
         watch.announce(lambda: configs.load(args.config, args.set))
     result = api.run(

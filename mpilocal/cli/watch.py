@@ -14,10 +14,9 @@ from mpilocal.api import Result
 from mpilocal.cli import output
 from mpilocal.cli.launch import kill
 from mpilocal.config import Config
-from mpilocal.errors import DataError, MpilocalError, StoppedError, agreed
+from mpilocal.errors import MpilocalError, StoppedError
 from mpilocal.progress import Progress
 from mpilocal.session import Controls
-from mpilocal.store import checkpoint
 from mpilocal.store.rundir import read_run
 
 if TYPE_CHECKING:
@@ -99,20 +98,6 @@ class Watch:
                 f"`mpilocal resume {self.path}` continues"
             )
         return status
-
-
-def check_history(comm: Intracomm, path: Path) -> None:
-    """Refuse to continue a run that has checkpoints but no history; collective.
-
-    Raises:
-        DataError: it has none.
-    """
-    with agreed(comm):
-        if comm.rank == 0 and checkpoint.listed(path / "checkpoints") and not (path / "history.h5").exists():
-            raise DataError(
-                f"{path} has lost its history.h5, without which it cannot be continued: restore the file, or start "
-                "the run anew in another folder with -o"
-            )
 
 
 def summary(result: Result) -> str:
