@@ -57,6 +57,28 @@ SETTINGS: dict[str, tuple[int, str, list[str]]] = {
     "unknown method": (2, r'algorithm\.name = "local-sdg".*did you mean "local-sgd"', ["algorithm.name=local-sdg"]),
     "unknown partition": (2, r'data\.partition = "idd".*did you mean "iid"', ["data.partition=idd"]),
     "unknown option": (2, r"algorithm\.options\.beta.*it has none", ["algorithm.options.beta=0.5"]),
+    "group that does not divide": (2, r"levels\.0\.group = 3 does not divide workers\.count = 4", ["levels.0.group=3"]),
+    "unknown group": (2, r'levels\.0\.group = "rack".*"node"', ["levels.0.group=rack"]),
+    "groups that do not nest": (
+        2,
+        r"levels\.0\.group = 4 does not nest in 2",
+        ["levels.0.group=4", "levels.1.group=2"],
+    ),
+    "period that does not divide": (
+        2,
+        r"levels\.0\.period = 2 does not divide 3",
+        ["levels.0.group=2", "levels.0.period=2", "levels.1.period=3"],
+    ),
+    "period for each of too few groups": (
+        2,
+        r"levels\.0\.period has 3 entries for 2 groups",
+        ["levels.0.group=2", "levels.0.period=[1, 1, 1]"],
+    ),
+    "server step without the world": (
+        2,
+        r"server_step_size.*group = \"world\"",
+        ["levels.0.group=2", "algorithm.server_step_size=2"],
+    ),
     "unknown device": (2, r"run\.device", ["run.device=cuda"]),
     "unknown dtype": (2, r"run\.dtype", ["run.dtype=float16"]),
     "unknown reduction": (2, r"run\.reduction", ["run.reduction=sum"]),
@@ -86,7 +108,6 @@ SETTINGS: dict[str, tuple[int, str, list[str]]] = {
     "no workers": (2, r"workers\.count", ["workers.count=0"]),
     "more workers than rows": (2, r"worker 24 of 30 has no rows", ["workers.count=30"]),
     "sgd with workers": (2, r'"sgd" is one worker', ["algorithm.name=sgd"]),
-    "another group": (2, r"levels", ['levels=[{group="node"}]']),
     "a rare world for gradients": (
         2,
         r"averages gradients in every round",

@@ -70,7 +70,7 @@ WRONG = {
     "workers=3": "workers = 3 is not a table: write it as [workers]",
     "workers.count=0": 'write an integer of at least 1 or "ranks"',
     "levels=4": "write [[levels]] once for each",
-    "levels=[{group=4}]": "levels.0.group",
+    "levels=[{group='rack'}]": "levels.0.group",
     "levels=[{group='world', perod=3}]": 'did you mean "period"?',
     "problem.l2=1/m": 'did you mean "1/n"?',
     "problem.l2=-1": "problem.l2 = -1",

@@ -74,7 +74,7 @@ def faulty(
 
 def apart(setting: Setting, *, worker: int) -> Algorithm:
     """Local SGD after whose third averaging one worker's iterate is no longer finite."""
-    base, tree = local_sgd(setting), setting.tree
+    base = local_sgd(setting)
 
     def average(state, tree, number):
         base.phases[0].average(state, tree, number)
