@@ -59,7 +59,7 @@ class Divergence:
         """
         found = {}
         for number, level in enumerate(self._tree.levels.levels):
-            if level.world or len(x) != self._tree.count:
+            if level.world or consensus == 0.0:  # the same on all ranks; x may be one row for all
                 found[f"level{number + 1}/consensus"] = consensus
                 continue
             means = np.array(x, np.float64)

@@ -24,7 +24,7 @@ class Ledger:
 
 
 class Wire:
-    """What this rank really did: collective calls on the averaging path, and the bytes it gave to them."""
+    """What this rank really did: reductions and messages on the averaging path, and the bytes that it gave to them."""
 
     def __init__(self) -> None:
         """Begin at nothing."""
@@ -32,6 +32,6 @@ class Wire:
         self.bytes = 0
 
     def add(self, size: int) -> None:
-        """Count one collective of `size` bytes."""
+        """Count one of `size` bytes."""
         self.messages += 1
         self.bytes += size

@@ -89,10 +89,11 @@ def run(
     """
     mine: Exception | None = None
     since = 0  # the round in which it came
-    calls: dict[int, list[int]] = {}
+    calls: dict[tuple[int, bool], list[int]] = {}
     for round in rounds:
         done = round + 1
         enter(done)
+        tree.met = False
         last = done == rounds.stop
         for number, phase in enumerate(algorithm.phases, 1):
             if mine is None:
@@ -115,13 +116,13 @@ def run(
                 try:
                     average(phase, state, tree, round, calls, number, mine is not None)
                 except Exception as error:
+                    if abort and isinstance(error, MpilocalError):
+                        error.alone = True
                     if abort or mine is not None:
                         raise
                     mine, since = error, done
                     average(phase, state, tree, round, calls, number, True)
-        if any(observer.due(done, last) for observer in observers):
-            tree.meet()
-        flag = tree.take_flags()
+        flag = meet(tree, mine, any(observer.due(done, last) for observer in observers), abort)
         if flag == Flag.ERROR:
             raise_agreed(tree, mine, since)
         if tree.meets(round):
@@ -137,29 +138,53 @@ def run(
         if stopped:
             status: Literal["done", "stopped"] = "done" if flag == Flag.SECONDS else "stopped"
             return Outcome(done, status, {1: "stop.seconds", 2: "the time limit", 3: "a signal"}.get(flag, ""))
-    if mine is not None:  # the ranks never met
-        raise mine
+    if tree.comm is not None or mine is not None:  # the ranks may never have met
+        raise_agreed(tree, mine, since)
     return Outcome(rounds.stop, "done", "")
 
 
 def average(
-    phase: Phase, state: Any, tree: Tree, round: int, calls: dict[int, list[int]], number: int, broken: bool
+    phase: Phase,
+    state: Any,
+    tree: Tree,
+    round: int,
+    calls: dict[tuple[int, bool], list[int]],
+    number: int,
+    broken: bool,
 ) -> None:
     """Average a phase; a rank that is `broken` only takes part in what the others do.
 
-    `calls` keeps, of each phase, the lengths of the vectors that it averaged in its last whole round: the others wait
-    for as many, of which `tree.log` says how many this rank gave before it failed.
+    `calls` keeps, of each phase, the lengths of the vectors that it averaged in its last whole round, apart for rounds
+    in which all workers average: the others wait for as many, of which `tree.log` says how many this rank gave before
+    it failed.
     """
     if not broken:
         tree.log = []
         phase.average(state, tree, round)
-        calls[number], tree.log = tree.log, []
+        calls[number, tree.meets(round)], tree.log = tree.log, []
         return
     given, tree.log = len(tree.log), []
-    for length in calls.get(number, [state.x.shape[1]])[given:]:
+    for length in calls.get((number, tree.meets(round)), [state.x.shape[1]])[given:]:
         streamed = tree.stream is not None and state.x is tree.stream.x
         tree.mean(state.x if streamed else np.zeros((tree.count, length), state.x.dtype), round)
     tree.log = []
+
+
+def meet(tree: Tree, mine: Exception | None, kept: bool, abort: bool) -> int:
+    """Return the largest flag of all ranks; collective where a round is `kept`, recorded or checkpointed.
+
+    Without `abort` an error may have come after the averaging, whose buffer then did not carry it: nothing is kept, and
+    no stop is obeyed, before all have said that they are well.
+    """
+    flag = tree.take_flags()
+    if kept or flag != Flag.NONE:
+        if not abort:
+            tree.met = False
+        if mine is not None:
+            tree.flag = Flag.ERROR
+        tree.meet()
+        flag = max(flag, tree.take_flags())
+    return flag
 
 
 def diverged(algorithm: Algorithm, rounds: int) -> DivergedError:
@@ -171,13 +196,13 @@ def diverged(algorithm: Algorithm, rounds: int) -> DivergedError:
 
 
 def raise_agreed(tree: Tree, mine: Exception | None, round: int) -> None:
-    """Raise on all ranks what some of them met; collective."""
+    """Raise on all ranks what some of them met, if anything; collective."""
     if mine is not None and not isinstance(mine, MpilocalError):
         where = f"rank {tree.rank} on {socket.gethostname()}, round {round}"
         named = MpilocalError(f"{where}: {type(mine).__name__}: {mine}")
         named.__cause__ = mine
         mine = named
-    if tree.comm is None:
-        assert mine is not None
+    if tree.comm is not None:
+        agree(tree.comm, mine)
+    elif mine is not None:
         raise mine
-    agree(tree.comm, mine)

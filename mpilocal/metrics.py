@@ -32,10 +32,8 @@ class Spread:
     def __call__(self, x: Array, center: Array) -> float:
         """Return it for the rows x (workers here, dim); `center` is one for all (dim,), or one each; collective."""
         tree = self._tree
-        if center.ndim == 1:
-            tree.threads.run(vector.distances, tree.count, (x, center, self._out[:, 0]))
-        else:
-            self._out[:, 0] = ((np.asarray(x, np.float64) - center) ** 2).sum(axis=1)
+        kernel = vector.distances if center.ndim == 1 else vector.distances_each
+        tree.threads.run(kernel, tree.count, (x, center, self._out[:, 0]))
         if isinstance(self._sum, SmallSum):
             self._sum.reduce(tree.comm, self._out, tree.weights, 1.0, self._total)
         else:

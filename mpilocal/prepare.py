@@ -58,11 +58,18 @@ class Prepared(NamedTuple):
 
     def close(self, together: bool = True) -> None:
         """End the threads and, where all ranks come here together, free the shared window; collective then."""
-        if self.window is not None and together:
-            self.window.free()
         if together:
-            self.tree.close()
-        self.problem.threads.close()
+            release(self.tree, self.window, self.problem.threads)
+        else:
+            self.problem.threads.close()
+
+
+def release(tree: Tree, window: Any, threads: Threads) -> None:
+    """Free communicators and shared memory, end the threads; collective."""
+    if window is not None:
+        window.free()
+    tree.close()
+    threads.close()
 
 
 def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
@@ -129,10 +136,14 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
         levels=levels,
         exact=config.run.reduction == "exact",
     )
-    schedule = make_schedule(config, problem)
-    with agreed(comm):
-        setting = Setting(config.algorithm, problem, tree, schedule, config.run.seed)
-        algorithm = algorithms.build(setting, folder)
+    try:
+        schedule = make_schedule(config, problem)
+        with agreed(comm):
+            setting = Setting(config.algorithm, problem, tree, schedule, config.run.seed)
+            algorithm = algorithms.build(setting, folder)
+    except MpilocalError:  # on all ranks
+        release(tree, window, threads)
+        raise
     facts = {
         "rows": part.total,
         "features": part.rows.features,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mpilocal import optimum, warm
 from mpilocal.config import Config, resumable
+from mpilocal.config.levels import Random, parse_group
 from mpilocal.config.structs import to_builtins
 from mpilocal.errors import CheckpointError, DataError, DivergedError, MpilocalError, agreed
 from mpilocal.guard import Guard, Signals
@@ -85,7 +86,7 @@ def begin(
         recorded: On root, `[resolved]` of the run that is resumed.
     """
     # The command line is deaf to its end: a second signal must not cut the first one's work short.
-    with Signals(controls.signals, keep=controls.abort) as signals, ordered(comm, config) as comm:
+    with Signals(controls.signals, keep=controls.abort) as signals, ordered(comm, config, controls.abort) as comm:
         made = prepare(config, comm, folder)
         together = True
         try:
@@ -201,13 +202,18 @@ def _carry_out(
 
 
 @contextlib.contextmanager
-def ordered(comm: Intracomm, config: Config) -> Iterator[Intracomm]:
-    """Yield the communicator with the ranks of a host side by side where a level wants that; collective."""
-    if all(level.group != "node" for level in config.levels):
+def ordered(comm: Intracomm, config: Config, abort: bool) -> Iterator[Intracomm]:
+    """Yield the communicator with the ranks of a host side by side where groups may gain by it; collective."""
+    if all(level.group == "world" or isinstance(parse_group(level.group, ""), Random) for level in config.levels):
         yield comm
         return
     beside = by_host(comm)
-    yield beside
+    try:
+        yield beside
+    except MpilocalError:
+        if not abort:
+            beside.Free()
+        raise
     beside.Free()
 
 

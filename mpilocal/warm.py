@@ -91,6 +91,7 @@ def touch(problem: Problem, tree: Tree) -> None:
         for rows in (pair.astype(dtype), pair):
             GroupMeans(1, 2, alone)(rows, np.ones(2), np.arange(2), bounds, np.ones(1))
             vector.distances(rows, np.zeros(1), out, 0, 0)
+            vector.distances_each(rows, pair, out, 0, 0)
 
 
 __all__ = ["compile_once", "touch"]

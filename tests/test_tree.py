@@ -12,6 +12,7 @@ from plugins import running
 import mpilocal
 from mpilocal.config.structs import Level
 from mpilocal.errors import ConfigError, DivergedError, MpilocalError
+from mpilocal.store import checkpoint
 from mpilocal.threads import Threads
 from mpilocal.tree import Tree
 from mpilocal.tree.levels import resolve
@@ -152,21 +153,41 @@ def test_levels_that_cannot_be(options, said):
 
 
 FAULTS = list(itertools.product(("raise", "refuse"), ("", "early", "late"), (False, True)))
+GROUPS = [{"group": 3}, {"group": "world", "period": 4}]
 
 
 @pytest.mark.parallel([2, 3])
 def test_an_error_in_an_averaging_is_agreed_on():
     comm = MPI.COMM_WORLD
-    for (how, when, twice), levels in itertools.product(FAULTS, ([], [Level(group=3), Level(period=4)])):
+    for (how, when, twice), levels in itertools.product(FAULTS, ([], GROUPS)):
         options = {"how": how, "worker": 5, "twice": twice, "round": 3, **({when: True} if when else {})}
-        config = running.table("faulty", **options)
-        config["levels"] = [{"group": level.group, "period": level.period} for level in levels]
+        config = running.table("faulty", **options) | {"levels": levels}
         with pytest.raises(MpilocalError) as caught:
             mpilocal.run(config, comm=comm)
         error = caught.value
         assert error.status == (1 if how == "raise" else 4)
         assert ("the plug-in's own fault" if how == "raise" else "the plug-in found no data") in str(error)
         assert len(set(comm.allgather(str(error)))) == 1
+
+
+@pytest.mark.parallel([2, 3])
+def test_a_round_that_failed_on_one_rank_is_not_kept(tmp_path):
+    """Be it the last, one that is kept after one that was recorded, or one that ends by a criterion."""
+    comm = MPI.COMM_WORLD
+    ends = ((3, 3, 8), (8, 8, 8), (5, 1, 8), (8, 1, 8), (4, 100, 4))
+    cases = itertools.product(ends, ("", "early", "late"), ([], GROUPS, [{"group": "world", "period": 100}]))
+    for number, ((round, every, rounds), when, levels) in enumerate(cases):
+        options = {"how": "raise", "worker": 5, "round": round, **({when: True} if when else {})}
+        config = running.table("faulty", **options) | {"levels": levels}
+        config["algorithm"]["rounds"] = rounds
+        config["output"] = {"checkpoint_every": every, "record_every": 2}
+        with pytest.raises(MpilocalError) as caught:
+            mpilocal.run(config, comm=comm, output=tmp_path / str(number))
+        said = f"{round}, {every}, {when}, {levels}"
+        assert "the plug-in's own fault" in str(caught.value), said
+        if comm.rank == 0:
+            kept = checkpoint.newest(tmp_path / str(number) / "checkpoints")[0]
+            assert int(kept.stem[6:]) < round, said
 
 
 @pytest.mark.parallel([1, 2, 3])
@@ -177,3 +198,38 @@ def test_one_worker_that_diverges_after_an_averaging():
         config["output"]["record_every"] = 8
         mpilocal.run(config, comm=comm)
     assert len(set(comm.allgather(str(caught.value)))) == 1
+
+
+@pytest.mark.parallel([1, 4])
+def test_divergences_where_ranks_hold_unlike_numbers_of_workers():
+    comm = MPI.COMM_WORLD
+    columns = ["divergence", "level1/divergence", "level2/divergence", "level1/consensus", "level2/consensus"]
+    for method, period in (("minibatch-sgd", 1), ("local-sgd", 1), ("local-sgd", 2)):
+        config = running.table(method)
+        config["levels"] = [{"group": 2}, {"group": "world", "period": period}]
+        config["output"] = {"divergence": True}
+        config["data"]["options"]["features"] = 40
+        found = mpilocal.run(config, comm=comm).history
+        alone = mpilocal.run(config).history
+        for name in columns:
+            np.testing.assert_array_equal(found[name], alone[name], err_msg=name)
+        assert found["level1/consensus"][-1] > 0 or method == "minibatch-sgd"
+        np.testing.assert_allclose(
+            found["level1/divergence"] + found["level2/divergence"], found["divergence"], rtol=1e-12
+        )
+
+
+@pytest.mark.parallel([3])
+def test_random_groups_of_many():
+    comm, workers = MPI.COMM_WORLD, 210
+    p = np.arange(1.0, workers + 1) / sum(range(workers + 1))
+    x = np.random.default_rng(4).standard_normal((workers, 3))
+    for options in ([Level(group={"random": 105})], [Level(group=70)], [Level(group={"sizes": [69, 71, 70]})]):
+        alone = Tree(None, p, workers, Threads(), levels=resolve(options, workers, 2))
+        tree = Tree(comm, p, workers, Threads(), levels=resolve(options, workers, 2))
+        mine, expected = x[tree.first : tree.first + tree.count].copy(), x.copy()
+        for round in range(3):
+            alone.mean(expected, round)
+            tree.mean(mine, round)
+        np.testing.assert_array_equal(mine, expected[tree.first : tree.first + tree.count])
+        tree.close()

@@ -15,6 +15,17 @@ def dot(x, y):
 
 
 @fast
+def distances_each(x, centers, out, first, last):
+    """Write out[m] = ‖x_m − centers_m‖² in float64."""
+    for m in range(first, last):
+        total = 0.0
+        for j in range(x.shape[1]):
+            gap = x[m, j] - centers[m, j]
+            total += gap * gap
+        out[m] = total
+
+
+@fast
 def distances(x, center, out, first, last):
     """Write out[m] = ‖x_m − center‖² in float64."""
     for m in range(first, last):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,7 +28,9 @@ DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "consensus": ("1", "sum over workers of p_m |x_m - average|^2, just before the averaging of the round"),
     "suboptimality": ("1", "F at the average of the iterates, less the least value of F"),
     "samples": ("samples", "samples drawn by all workers so far"),
-    "divergence": ("1", "sum of p |gradient - that of the next wider level|^2 at the average of the iterates"),
+    "divergence": ("1", "sum over workers of p_m |gradient of f_m - gradient of F|^2 at the average of the iterates"),
+    "level/divergence": ("1", "sum of p |gradient - that of the next wider group|^2 over workers or narrower groups"),
+    "level/consensus": ("1", "sum over workers of p_m |x_m - mean of the group|^2, just before the averaging"),
     "averagings": ("1", "averagings of the level so far"),
     "vectors": ("1", "vectors sent by all workers so far, each counted as a machine"),
     "bytes": ("bytes", "payload sent by all workers so far, each counted as a machine"),
@@ -96,7 +99,9 @@ class History:
         scale = None
         for name in sorted(table, key=lambda name: (name != "round", name)):
             dataset = group.create_dataset(name, data=_view(table[name]), track_times=False)
-            known = self.descriptions.get(name) or self.descriptions.get(name.rpartition("/")[2])
+            level = re.sub(r"^level\d+/", "level/", name)
+            wanted = (level, name, name.rpartition("/")[2])
+            known = next((self.descriptions[one] for one in wanted if one in self.descriptions), None)
             if known:
                 dataset.attrs["units"], dataset.attrs["description"] = known
             if scale is None:

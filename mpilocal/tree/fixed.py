@@ -6,7 +6,6 @@ without blocking, in the order of groups, and waited for together; else they blo
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -80,9 +79,11 @@ class Fixed:
             elif on_node == list(range(low, high + 1)):
                 held = node
             else:
-                members = comm.Get_group().Incl(list(range(low, high + 1)))
+                every = comm.Get_group()
+                members = every.Incl(list(range(low, high + 1)))
                 held = comm.Create_group(members, group % 32768)
                 members.Free()
+                every.Free()
                 self._owned.append(held)
             begin, end = max(int(bounds[group]), first), min(int(bounds[group + 1]), last)
             scale, divisor = relative(weights[bounds[group] : bounds[group + 1]])
@@ -144,8 +145,10 @@ class Fixed:
         if len(place) == len(self._bounds) - 1:
             means(x, self._scale, self._order, self._bounds, self._divisors)
             return
-        for one in place:  # groups with periods of their own
-            means(x, self._scale, self._order, self._bounds[one : one + 2], self._divisors[one : one + 1])
+        sizes = np.diff(self._bounds)[place]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        rows = np.arange(bounds[-1]) + np.repeat(self._bounds[place] - bounds[:-1], sizes)
+        means(x, self._scale, rows, bounds, self._divisors[place])
 
     def _prepare(self, dim: int) -> tuple[GroupMeans, list[Mean]]:
         largest = int(np.diff(self._bounds).max(initial=1))
@@ -165,11 +168,15 @@ class Fixed:
 
 def group_scales(weights: Array, bounds: Ints) -> tuple[Array, Array]:
     """Return scale (rows,) and divisors (groups,) with Σ w x = Σ scale x / divisor in each group; see `relative`."""
-    scale, divisors = np.ones(len(weights)), np.diff(bounds).astype(np.float64)
-    for group, (begin, end) in enumerate(itertools.pairwise(bounds)):
-        part = weights[begin:end]
-        if (part != part[0]).any():
-            scale[begin:end], divisors[group] = relative(part)
+    sizes = np.diff(bounds)
+    if len(sizes) == 0:
+        return np.ones(len(weights)), np.empty(0)
+    part = weights[bounds[0] : bounds[-1]]
+    largest, least = (operation.reduceat(part, bounds[:-1] - bounds[0]) for operation in (np.maximum, np.minimum))
+    scale, divisors = np.ones(len(weights)), sizes.astype(np.float64)
+    scale[bounds[0] : bounds[-1]] = part / np.repeat(largest, sizes)
+    for group in np.flatnonzero(largest != least):
+        divisors[group] = math.fsum(scale[bounds[group] : bounds[group + 1]])
     return scale, divisors
 
 

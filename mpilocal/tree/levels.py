@@ -102,21 +102,20 @@ class Levels:
         return np.concatenate(parts)
 
 
-def resolve(options: Sequence[Options], workers: int, seed: int, hosts: Sequence[int] = ()) -> Levels:
+def resolve(options: Sequence[Options], workers: int, seed: int) -> Levels:
     """Return the levels of `[[levels]]`; none of them is the world in every round.
 
     Args:
         options: The tables, smallest groups first.
         workers: M.
         seed: Of the run.
-        hosts: Workers on each host, in their order, for "node".
 
     Raises:
         ConfigError: groups do not nest, sizes do not divide, or a period does not divide the next one.
     """
     options = list(options) or [Options()]
     groups = [parse_group(one.group, f"levels.{place}.group") for place, one in enumerate(options)]
-    bounds = [_bounds(group, workers, hosts, f"levels.{place}.group") for place, group in enumerate(groups)]
+    bounds = [_bounds(group, workers, f"levels.{place}.group") for place, group in enumerate(groups)]
     levels: list[Level] = []
     world = np.array([0, workers])
     for place in reversed(range(len(options))):
@@ -140,12 +139,12 @@ def resolve(options: Sequence[Options], workers: int, seed: int, hosts: Sequence
     return Levels(levels, workers, seed)
 
 
-def _bounds(group: object, workers: int, hosts: Sequence[int], where: str) -> Ints:
+def _bounds(group: object, workers: int, where: str) -> Ints:
     """Return the bounds of a level's groups."""
     if group == "world":
         sizes = [workers]
     elif group == "node":
-        sizes = list(hosts)
+        raise ConfigError(f'{where} = "node" is known where a run starts: write {{ sizes = […] }} to plan without one')
     elif isinstance(group, Sizes):
         sizes = group.sizes
         if sum(sizes) != workers:

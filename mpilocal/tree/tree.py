@@ -43,10 +43,10 @@ class Tree:
         weights: p_m of the workers here, (count,). scale: p_m / max p, whose mean is `Σ scale_m x_m / divisor`.
         levels: which groups there are and when they average.
         ledger: of this rank's workers, per level; `totals` adds up the ranks.
-        wire: what this rank sent, per level. seconds: in the averagings of each level.
+        wires: what this rank sent, per level. seconds: in the averagings of each level.
         stream: the sum that a method streams its workers into, or None.
         flag: what this rank brings to the next meeting, ≥ 0; `flags` is the largest that any rank brought.
-        met: whether flags have been exchanged since they were last taken.
+        met: whether flags have been exchanged in this round.
         finite: whether the last mean over all workers is; the same on all ranks.
         waits: seconds in the first message of each averaging since they were last taken, infinity where this rank took
             no part: of one length on all ranks.
@@ -165,7 +165,6 @@ class Tree:
         if self.comm is None:  # one rank meets itself in every round
             self.flags, self.flag = max(self.flags, self.flag), 0
         flags, self.flags = self.flags, 0
-        self.met = False
         return flags
 
     def meet(self) -> None:

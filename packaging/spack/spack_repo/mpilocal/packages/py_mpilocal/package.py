@@ -24,6 +24,7 @@ class PyMpilocal(PythonPackage):
     depends_on("py-numpy@2:", type=("build", "run"))
     depends_on("py-numba@0.61:", type=("build", "run"))
     depends_on("py-scipy@1.13:", type=("build", "run"))
+    depends_on("mpi", type="run")  # `spack load` brings mpiexec
     depends_on("py-mpi4py@4:", type=("build", "run"))
     depends_on("py-h5py@3.11:", type=("build", "run"))
     depends_on("py-msgspec@0.19:", type=("build", "run"))
