@@ -44,7 +44,8 @@ def gradient_rounds(
     if not tree.levels.flat:
         raise ConfigError(
             f'algorithm.name = "{setting.options.name}" averages gradients in every round: '
-            "remove [[levels]], or take local-sgd, which with local_steps = 1 is minibatch SGD inside each group"
+            "remove [[levels]], set the world's period to 1, or take local-sgd, which with local_steps = 1 is "
+            "minibatch SGD inside each group"
         )
     batch = setting.batch
     draws = setting.draws(batch)
