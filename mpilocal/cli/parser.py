@@ -44,12 +44,12 @@ class Parser(argparse.ArgumentParser):
 def build() -> Parser:
     """Return the parser; after parsing, `args.verb(args)` runs the verb and returns the exit status."""
     from mpilocal import __version__
-    from mpilocal.cli import data, doctor, resume, run, show, warm
+    from mpilocal.cli import data, doctor, resume, run, show, study, warm
 
     parser = Parser("mpilocal", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"mpilocal {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser, title="verbs")
-    for module in (run, resume, show, data, warm, doctor):
+    for module in (run, resume, show, study, data, warm, doctor):
         module.add(verbs)
     return parser
 

@@ -1,0 +1,168 @@
+"""Quantities of one run, by name: what claims compare, figures show and tuning makes small.
+
+| kind | value |
+|---|---|
+| `final` | the series `of` at the last record |
+| `best` | its smallest value, its largest where more is better |
+| `at` | its value at `round`: that of the last record up to there |
+| `rounds-to`, `steps-to`, `samples-to`, `bytes-to`, `seconds-to` | where it first reaches `target`; infinite if never |
+| `cost-to` | the formula `cost` there, as `step + 25 * round` |
+
+A run that diverged or failed has the worst value there is. More is better for accuracies alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from mpilocal.config.typed import build, shown
+from mpilocal.errors import ConfigError
+from mpilocal.study import names as naming
+from mpilocal.study import series as recorded
+from mpilocal.study.results import Run
+from mpilocal.study.series import SERIES, column, label_of, lost
+
+Floats = NDArray[np.float64]
+Kind = Literal[
+    "final", "best", "at", "rounds-to", "steps-to", "samples-to", "bytes-to", "seconds-to", "cost-to"
+]  # fmt: skip
+
+SPENT = {
+    "rounds-to": "round",
+    "steps-to": "step",
+    "samples-to": "samples",
+    "bytes-to": "bytes",
+    "seconds-to": "seconds",
+}
+
+
+class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A number of one run."""
+
+    kind: Kind
+    of: Annotated[str | list[str], Meta(description="A series; of several, the best at each record.")] = "suboptimality"
+    round: Annotated[int, Meta(ge=0, description="Of `at`.")] | None = None
+    target: float | None = None
+    cost: Annotated[str, Meta(description="Of `cost-to`: a formula in series and keys of the config.")] = ""
+    times: Annotated[str, Meta(description="A formula by which the value is multiplied.")] = ""
+
+    @property
+    def series(self) -> list[str]:
+        """Return the names of `of`."""
+        return [self.of] if isinstance(self.of, str) else self.of
+
+    @property
+    def rising(self) -> bool:
+        """Return whether more is better."""
+        return "accuracy" in self.series[0]
+
+    @property
+    def label(self) -> str:
+        """Return what an axis calls it."""
+        of = " or ".join(label_of(one) for one in self.series)
+        if self.kind == "cost-to":
+            said = f"{self.cost} to {of} {'≥' if self.rising else '≤'} {self.target:g}"
+        elif self.kind in SPENT:
+            said = f"{SERIES[SPENT[self.kind]]} to {of} {'≥' if self.rising else '≤'} {self.target:g}"
+        else:
+            said = {"final": f"final {of}", "best": f"best {of}", "at": f"{of} at round {self.round}"}[self.kind]
+        return f"{said}, times {self.times}" if self.times else said
+
+
+def parse(table: Any, where: str, names: Mapping[str, str] | None = None) -> Quantity:
+    """Return a quantity from its table; `where` is its dotted key, `names` those of the study.
+
+    Raises:
+        ConfigError: a name is not known, or what its kind needs is missing.
+    """
+    found = build(Quantity, table, where)
+    if not found.series:
+        raise ConfigError(f"{where}.of is empty: write a series")
+    for one in found.series:
+        recorded.check(one, f"{where}.of")
+    if len({"accuracy" in one for one in found.series}) > 1:
+        raise ConfigError(f"{where}.of = {shown(found.of)} mixes series of which more and less is better")
+    needed = {"round": found.kind == "at", "target": found.kind.endswith("-to"), "cost": found.kind == "cost-to"}
+    for key, needs in needed.items():
+        given = getattr(found, key) not in (None, "")
+        if needs and not given:
+            raise ConfigError(f'{where}.{key} is missing: the kind "{found.kind}" needs it')
+        if given and not needs:
+            raise ConfigError(f'{where}.{key} means nothing for the kind "{found.kind}": remove it')
+    for key in ("cost", "times"):
+        if text := getattr(found, key):
+            naming.check(text, names or {}, f"{where}.{key}")
+    return found
+
+
+def value(quantity: Quantity, run: Run, names: Mapping[str, str] | None = None, where: str = "quantity") -> float:
+    """Return the quantity of a run: its worst, +inf or −inf, where the run diverged or failed, NaN where it has none.
+
+    Raises:
+        ConfigError: a series was not recorded, or a formula has no value.
+    """
+    worst = -math.inf if quantity.rising and not quantity.kind.endswith("-to") else math.inf
+    if lost(run):
+        return worst
+    place = row(quantity, run, where)
+    if place is None:
+        return worst if quantity.kind.endswith("-to") else math.nan
+    known = naming.Known(run, names or {}, place)
+    if quantity.kind == "cost-to":
+        found = known.evaluate(quantity.cost, f"{where}.cost")
+    elif quantity.kind in SPENT:
+        found = float(column(run, SPENT[quantity.kind], where)[place])
+    else:
+        found = float(curve(quantity, run, where)[place])
+    return found * known.evaluate(quantity.times, f"{where}.times") if quantity.times else found
+
+
+def row(quantity: Quantity, run: Run, where: str = "quantity") -> int | None:
+    """Return the record at which the quantity is taken; None where there is none or the target is never reached."""
+    if lost(run):
+        return None
+    values = curve(quantity, run, where)
+    if not len(values):
+        return None
+    if quantity.kind == "final":
+        return len(values) - 1
+    if quantity.kind == "best":
+        ordered = -values if quantity.rising else values
+        return None if np.isnan(ordered).all() else int(np.nanargmin(ordered))
+    if quantity.kind == "at":
+        places = np.flatnonzero(column(run, "round") <= (quantity.round or 0))
+        return int(places[-1]) if len(places) else None
+    target = quantity.target if quantity.target is not None else math.nan
+    reached = np.flatnonzero(values >= target if quantity.rising else values <= target)
+    return int(reached[0]) if len(reached) else None
+
+
+def curve(quantity: Quantity, run: Run, where: str = "quantity") -> Floats:
+    """Return the series of a quantity, (records,): the best of several."""
+    best = np.fmax if quantity.rising else np.fmin
+    found: Floats = best.reduce([column(run, one, f"{where}.of") for one in quantity.series])
+    return found
+
+
+def verdict(runs: Iterable[Run]) -> str:
+    """Return "", "diverged", or how many of the runs did."""
+    found = list(runs)
+    bad = [run.status if run.status in ("diverged", "failed") else "failed" for run in found if lost(run)]
+    if not bad:
+        return ""
+    said = "diverged" if "diverged" in bad else "failed"
+    return said if len(bad) == len(found) else f"{len(bad)} of {len(found)} {said}"
+
+
+def score(table: Mapping[str, Any], run: Run, largest: bool = False, names: Mapping[str, str] | None = None) -> float:
+    """Return what tuning makes small: the quantity, negated for `largest`; +inf where the run diverged or has none."""
+    found = value(parse(table, "tune.quantity", names), run, names, "tune.quantity")
+    if lost(run) or math.isnan(found):
+        return math.inf
+    return -found if largest else found

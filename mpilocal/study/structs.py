@@ -1,0 +1,127 @@
+"""A study's file: what is run over which grid and seeds, what is tuned, claimed and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from mpilocal.config import toml
+from mpilocal.config.typed import build, check_numbers, shown
+from mpilocal.errors import ConfigError
+
+Table = dict[str, Any]
+Seed = Annotated[int, Meta(ge=0)]
+
+
+class Grid(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Cells: all combinations of the values of `axes`, each a dotted key of the config."""
+
+    variant: Annotated[str, Meta(description="The name of these cells on the axis `variant`.")] = ""
+    axes: Annotated[Table, Meta(description="Dotted key → list of values.")] = field(default_factory=dict)
+    set: Annotated[Table, Meta(description="Dotted key → value, the same in all these cells.")] = field(
+        default_factory=dict
+    )
+
+
+class Seeds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`run.seed` of the runs: those that are reported, and those on which step sizes are chosen."""
+
+    report: Annotated[list[Seed], Meta(min_length=1)]
+    tune: list[Seed] = field(default_factory=list)
+
+
+class Tune(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """In each cell `key` takes the value whose mean of `quantity` over the tuning seeds is best."""
+
+    key: Annotated[str, Meta(description="Dotted key, as algorithm.step_size.")]
+    values: Annotated[
+        list[Annotated[float, Meta(gt=0)]],
+        Meta(min_length=2, description="Ascending; extended by the same ratio until the best is not at an end."),
+    ]
+    quantity: Annotated[Table, Meta(description="What is made small: a quantity, as in a claim.")]
+    largest: Annotated[bool, Meta(description="Make it large instead.")] = False
+    extensions: Annotated[int, Meta(ge=0, description="Values added at one end, at most.")] = 8
+
+
+class Study(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole study."""
+
+    title: str
+    base: Annotated[str | Table, Meta(description="A config, by its file or as a table.")]
+    grid: list[Table]
+    seeds: Seeds
+    derive: Annotated[
+        dict[str, str], Meta(description="Dotted key → formula in the names of `names`, as `ceil(2e6 / (K * b * H))`.")
+    ] = field(default_factory=dict)
+    names: Annotated[dict[str, str], Meta(description="Short name → dotted key, for formulas.")] = field(
+        default_factory=dict
+    )
+    tune: Table | None = None
+    claims: list[Table] = field(default_factory=list)
+    figures: list[Table] = field(default_factory=list)
+    quick: Annotated[Table, Meta(description="Keys of the study that `--quick` replaces.")] = field(
+        default_factory=dict
+    )
+    full: Annotated[Table, Meta(description="Keys of the study that `--full` replaces.")] = field(default_factory=dict)
+
+    def grids(self) -> list[Grid]:
+        """Return the checked grids."""
+        return [build(Grid, table, f"grid.{place}") for place, table in enumerate(self.grid)]
+
+    def tuning(self) -> Tune | None:
+        """Return what is tuned, checked."""
+        return None if self.tune is None else build(Tune, self.tune, "tune")
+
+
+def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tuple[Study, Path]:
+    """Return a study from its file, and the folder in which its files are looked for.
+
+    Args:
+        path: Of the TOML file.
+        size: "", "quick" or "full".
+        overrides: `key=value` for the study's own keys.
+
+    Raises:
+        ConfigError: it is no study.
+    """
+    table = toml.override(toml.read(path), overrides)
+    if size:
+        table = merged(table, table.get(size, {}))
+    check_numbers(table)
+    study = build(Study, table)
+    grids, tune = study.grids(), study.tuning()
+    if not grids:
+        raise ConfigError("grid is empty: write [[grid]] with the axes of the study at least once")
+    for place, grid in enumerate(grids):
+        for key, values in grid.axes.items():
+            if not isinstance(values, list) or not values:
+                raise ConfigError(f"grid.{place}.axes.{key} = {shown(values)} is no list of values: write some")
+    if len({grid.variant for grid in grids}) < len(grids):
+        raise ConfigError("two entries of grid have the same variant: give each its own name")
+    if tune is not None:
+        if not study.seeds.tune:
+            raise ConfigError("seeds.tune is missing: what is tuned is never chosen on the seeds that are reported")
+        if shared := sorted(set(study.seeds.tune) & set(study.seeds.report)):
+            raise ConfigError(f"seeds.tune and seeds.report share {shared[0]}: no value is chosen on a reported seed")
+        if sorted(set(tune.values)) != tune.values:
+            raise ConfigError(f"tune.values = {shown(tune.values)} must ascend: sort them, without repeats")
+    return study, Path(path).absolute().parent
+
+
+def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table with the changes laid over it, tables inside tables merged, lists replaced."""
+    found = dict(table)
+    for key, value in changes.items():
+        old = found.get(key)
+        found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def plain(study: Study) -> dict[str, Any]:
+    """Return the study as plain dictionaries."""
+    found: dict[str, Any] = msgspec.to_builtins(study)
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,0 +1,38 @@
+"""Choosing a value for each cell on seeds of its own, over a grid that grows until the best is not at its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from mpilocal.study.structs import Tune
+
+
+def missing(tune: Tune, scores: Mapping[float, float]) -> list[float]:
+    """Return the values to try next, given the score of those that were tried (the smaller the better, inf: diverged).
+
+    First all of `tune.values`; then one more at the end where the best lies, at the ratio of the last two there.
+    """
+    first = [value for value in tune.values if value not in scores]
+    if first:
+        return first
+    tried = sorted(scores)
+    best = chosen(scores)
+    below = sum(value < tune.values[0] for value in tried)
+    above = sum(value > tune.values[-1] for value in tried)
+    if best == tried[0] and below < tune.extensions:
+        return [tried[0] ** 2 / tried[1]]
+    if best == tried[-1] and above < tune.extensions and math.isfinite(scores[best]):
+        return [tried[-1] ** 2 / tried[-2]]
+    return []
+
+
+def chosen(scores: Mapping[float, float]) -> float:
+    """Return the value with the best score, the smallest of several; where all diverge, the smallest."""
+    return min(sorted(scores), key=lambda value: (not math.isfinite(scores[value]), scores[value]))
+
+
+def interior(scores: Mapping[float, float]) -> bool:
+    """Return whether the best value has worse ones on either side."""
+    tried = sorted(scores)
+    return tried[0] < chosen(scores) < tried[-1]

@@ -1,0 +1,216 @@
+"""Running studies: the grid, what is tuned on seeds of its own, what is kept, and files that are no study."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomli_w
+from mpi4py import MPI
+
+from mpilocal.errors import ConfigError, DataError
+from mpilocal.study import formula, grid, results, runner, structs, tune
+
+STUDY: dict[str, Any] = {
+    "title": "Local steps",
+    "base": {
+        "data": {"source": "synthetic:regression", "options": {"rows": 60, "features": 4, "noise": 0.1}},
+        "problem": {"loss": "squared", "l2": 0.1, "optimum": "auto"},
+        "workers": {"count": 4},
+        "algorithm": {"rounds": 1, "local_steps": 1, "batch": 2, "step_size": 0.1},
+        "run": {"threads": 1},
+    },
+    "names": {"K": "workers.count", "H": "algorithm.local_steps"},
+    "derive": {"algorithm.rounds": "ceil(96 / (K * H))"},
+    "seeds": {"report": [1, 2], "tune": [11]},
+    "grid": [
+        {"variant": "local", "axes": {"workers.count": [2, 4], "algorithm.local_steps": [1, 4]}},
+        {
+            "variant": "minibatch",
+            "axes": {"workers.count": [4]},
+            "set": {"algorithm.name": "minibatch-sgd", "algorithm.local_steps": 4},
+        },
+    ],
+    "tune": {
+        "key": "algorithm.step_size",
+        "values": [0.5, 1.0],
+        "quantity": {"kind": "final", "of": "suboptimality"},
+    },
+}
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    path = folder / "study.toml"
+    path.write_text(tomli_w.dumps(structs.merged(STUDY, changes)))
+    return path
+
+
+def made(path: Path, folder: Path, comm: Any = MPI.COMM_SELF) -> results.Results:
+    study, files = structs.load(path)
+    return runner.run(study, grid.cells_of(study, files), comm, folder, files)
+
+
+def same(one: results.Results, two: results.Results) -> None:
+    assert (one.title, one.axes, len(one.runs)) == (two.title, two.axes, len(two.runs))
+    for a, b in zip(one.runs, two.runs, strict=True):
+        assert a._replace(history={}) == b._replace(history={})
+        assert a.history.keys() == b.history.keys()
+        for name in a.history:
+            if not name.startswith("timings/"):
+                np.testing.assert_array_equal(a.history[name], b.history[name])
+
+
+@pytest.mark.parallel([1, 2, 3])
+def test_a_study(tmp_path):
+    comm = MPI.COMM_WORLD
+    if comm.rank == 0:
+        written(tmp_path)
+    comm.Barrier()
+    found = made(tmp_path / "study.toml", tmp_path / "out", comm)
+    assert found.axes == {"variant": ["local", "minibatch"], "workers.count": [2, 4], "algorithm.local_steps": [1, 4]}
+    reported = [run for run in found.runs if run.role == "report"]
+    assert [(run.cell["variant"], run.seed) for run in reported] == [
+        *[("local", seed) for _ in range(4) for seed in (1, 2)],
+        *[("minibatch", seed) for seed in (1, 2)],
+    ]
+    for run in reported:
+        assert run.status == "done" and run.history["samples"][-1] >= 96 * 2
+        assert run.config["run"]["seed"] == run.seed
+        assert run.config["algorithm"]["step_size"] == run.tuned["algorithm.step_size"]
+        tried = {
+            one.tuned["algorithm.step_size"]: one.history["suboptimality"][-1] if one.history else math.inf
+            for one in found.runs
+            if one.role == "tune" and one.cell == run.cell
+        }
+        best = min(tried, key=lambda value: tried[value])
+        assert best == run.tuned["algorithm.step_size"]
+        assert min(tried) < best < max(tried)  # the grid grew until the best was inside
+        assert {one.seed for one in found.runs if one.role == "tune"} == {11}
+    same(results.read(tmp_path / "out" / "results.h5"), found)
+    if comm.rank == 0:  # any number of ranks finds the same, and a study that was cut off goes on
+        kept = sorted((tmp_path / "out" / "runs").glob("*.h5"))
+        again = tmp_path / "again"
+        (again / "runs").mkdir(parents=True)
+        for file in kept[::2]:
+            shutil.copy(file, again / "runs")
+        (again / "runs" / kept[1].name).write_bytes(kept[1].read_bytes()[:1000])  # damaged
+        times = {file.name: file.stat().st_mtime_ns for file in (again / "runs").iterdir() if file.name != kept[1].name}
+        same(made(tmp_path / "study.toml", again), found)
+        assert times == {name: (again / "runs" / name).stat().st_mtime_ns for name in times}
+        assert sorted(file.name for file in (again / "runs").glob("*.h5")) == [file.name for file in kept]
+
+
+def test_a_run_that_diverges_is_a_result(tmp_path):
+    path = written(tmp_path, tune={"values": [1e9, 1e10], "extensions": 0}, grid=[{"axes": {"workers.count": [2]}}])
+    found = made(path, tmp_path / "out")
+    assert {run.status for run in found.runs} == {"diverged"} and not any(run.history for run in found.runs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"grid": []}, "grid is empty"),
+        ({"grid": [{"axes": {"workers.count": []}}]}, "grid.0.axes.workers.count"),
+        ({"grid": [{"axes": {"workers.cuont": [1]}}]}, "cuont"),
+        ({"grid": [{"axis": {}}]}, '"axis" is not a known key'),
+        ({"grid": [{"variant": "a"}, {"variant": "a"}]}, "the same variant"),
+        ({"grid": [{"axes": {"algorithm.batch": [0]}}]}, "in the cell algorithm.batch = 0: algorithm.batch = 0"),
+        ({"seeds": {"tune": []}}, "seeds.tune is missing"),
+        ({"seeds": {"tune": [2]}}, "share 2"),
+        ({"tune": {"values": [2.0, 1.0]}}, "must ascend"),
+        ({"derive": {"algorithm.rounds": "K * J"}}, '"J" is not a known name'),
+        ({"derive": {"algorithm.rounds": "__import__('os')"}}, "is no formula"),
+        ({"derive": {"algorithm.rounds": "1 / 0"}}, "has no value"),
+        ({"names": {"K": "workers.number"}}, "is not set in the base"),
+        ({"titel": "x"}, '"titel" is not a known key'),
+    ],
+)
+def test_what_is_no_study(tmp_path, changes, said):
+    with pytest.raises(ConfigError) as caught:
+        study, files = structs.load(written(tmp_path, **changes))
+        grid.cells_of(study, files)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_sizes(tmp_path):
+    path = written(tmp_path, quick={"seeds": {"report": [5]}, "derive": {"algorithm.rounds": "2"}})
+    assert structs.load(path)[0].seeds.report == [1, 2]
+    quick = structs.load(path, "quick")[0]
+    assert quick.seeds.report == [5] and quick.seeds.tune == [11] and quick.derive == {"algorithm.rounds": "2"}
+    assert structs.load(path, "full")[0].seeds.report == [1, 2]
+    assert structs.load(path, "", ["seeds.report=[7]"])[0].seeds.report == [7]
+
+
+def test_the_grid_grows_where_the_best_is():
+    table = structs.Tune(key="x", values=[1.0, 2.0], quantity={}, extensions=3)
+
+    def ends(score: Any) -> list[float]:
+        scores: dict[float, float] = {}
+        while following := tune.missing(table, scores):
+            scores |= {value: score(value) for value in following}
+        return sorted(scores)
+
+    assert ends(lambda x: abs(x - 5)) == [1, 2, 4, 8]
+    assert ends(lambda x: x) == [0.125, 0.25, 0.5, 1, 2]
+    assert ends(lambda x: -x) == [1, 2, 4, 8, 16]
+    assert ends(lambda x: math.inf) == [0.125, 0.25, 0.5, 1, 2]
+    assert ends(lambda x: abs(x - 1.4)) == [0.5, 1, 2]
+
+
+def test_formulas():
+    assert formula.evaluate("ceil(2e3 / (K * 3)) - max(1, K)", {"K": 4}, "x") == 163
+    with pytest.raises(ConfigError, match="x"):
+        formula.evaluate("K.real", {"K": 4}, "x")
+
+
+CLAIMED = """
+[[claims]]
+kind = "ordering"
+claim = "more local steps in a round, fewer rounds"
+quantity = { kind = "final", of = "round" }
+select = { variant = "local" }
+along = "algorithm.local_steps"
+direction = "decreasing"
+[[claims]]
+kind = "bound"
+claim = "the gap is below what no run reaches"
+quantity = { kind = "final" }
+at_most = 1e-300
+[[figures]]
+name = "rounds"
+x = "algorithm.local_steps"
+y = { kind = "final", of = "round" }
+lines = "workers.count"
+select = { variant = "local" }
+"""
+
+
+def test_the_command(tmp_path, mpiexec):
+    path = written(tmp_path)
+    path.write_text(path.read_text() + CLAIMED)
+    done = mpiexec(2, "study", path, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "out" / "claims.txt").read_text()
+    assert table.strip() in done.stdout and table.count(" yes ") == 1 and table.count(" NO ") == 1
+    drawn = [tmp_path / "out" / f"rounds.{kind}" for kind in ("png", "svg")]
+    before = [file.read_bytes() for file in drawn]
+    for file in drawn:
+        file.unlink()
+    shutil.rmtree(tmp_path / "out" / "runs")
+    done = mpiexec(1, "study", path, "-o", tmp_path / "out", "--draw", "--strict")
+    assert done.returncode == 1, done.stderr
+    assert [file.read_bytes() for file in drawn] == before and not (tmp_path / "out" / "runs").exists()
+    path.write_text(path.read_text().replace('"final", of = "round"', '"finale", of = "round"'))
+    done = mpiexec(2, "study", path, "-o", tmp_path / "other")
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and "claims.0.quantity" in done.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_holds_no_results(tmp_path):
+    (tmp_path / "results.h5").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="holds no results"):
+        results.read(tmp_path / "results.h5")
