@@ -5,7 +5,8 @@ A page runs in a folder of its own, beside a copy of jobs/:
 - `python` blocks run in order, in one namespace;
 - `sh` and `console` blocks run where all their commands are ours; others (sbatch, pip …) are checked by `bash -n`.
   A `console` block shows commands after `$` and what they print, where `...` stands for anything;
-- `toml` blocks are loaded as configs; one that is not complete is laid over a small config first.
+- `toml` blocks are loaded as configs, or as studies where they have a grid; a config that is not complete is laid over
+  a small one first.
 
 A line `<!-- file: NAME -->` before a block says that the reader saves it as NAME; `<!-- not run: REASON -->` exempts a
 block. Blocks that name w8a need the real data.
@@ -28,6 +29,7 @@ import pytest
 import ranks
 
 from mpilocal import config as configs
+from mpilocal.study import claims, grid, structs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -154,6 +156,11 @@ class Page:
 
     def toml(self, block: Block) -> None:
         table = tomllib.loads(block.text)
+        if "grid" in table:
+            study, files = structs.load(block.file)
+            cells = [cell.key for cell in grid.cells_of(study, files)]
+            claims.check(study.claims, {key: [cell[key] for cell in cells] for key in cells[0]}, cells, study.names)
+            return
         if not {"data", "workers", "algorithm"} <= table.keys():
             table = {**table, **{key: {**BASE[key], **table.get(key, {})} for key in BASE}}
         configs.check(configs.load(table))
