@@ -64,6 +64,7 @@ def same(one: results.Results, two: results.Results) -> None:
                 np.testing.assert_array_equal(a.history[name], b.history[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parallel([1, 2, 3])
 def test_a_study(tmp_path):
     comm = MPI.COMM_WORLD

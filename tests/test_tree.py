@@ -156,6 +156,7 @@ FAULTS = list(itertools.product(("raise", "refuse"), ("", "early", "late"), (Fal
 GROUPS = [{"group": 3}, {"group": "world", "period": 4}]
 
 
+@pytest.mark.slow
 @pytest.mark.parallel([2, 3])
 def test_an_error_in_an_averaging_is_agreed_on():
     comm = MPI.COMM_WORLD
@@ -170,6 +171,7 @@ def test_an_error_in_an_averaging_is_agreed_on():
         assert len(set(comm.allgather(str(error)))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parallel([2, 3])
 def test_a_round_that_failed_on_one_rank_is_not_kept(tmp_path):
     """Be it the last, one that is kept after one that was recorded, or one that ends by a criterion."""
