@@ -1,4 +1,4 @@
-"""What keeps a run from hanging or dying with nothing kept: signals, the time limit, the watchdog."""
+"""What keeps a run from hanging or dying with nothing kept: the time limit and the watchdog."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ import faulthandler
 import linecache
 import os
 import re
-import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mpilocal.errors import LaunchError
 from mpilocal.loop import Flag
+from mpilocal.signals import Signals
 from mpilocal.stall import Stall
 from mpilocal.timing import Clock
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 TURN = 1.0  # seconds between two looks, at most
 GRACE = 2.0  # seconds in which all stalled ranks may say where they are, before the first one ends the job
 REMEDY = " (run.stall_seconds sets the limit, 0 none)"
@@ -33,39 +31,6 @@ SECTIONS = {"local": "local steps", "average": "averaging", "evaluate": "evaluat
 WAITS = re.compile(  # a line of code in which a rank waits for others: comm.Allreduce(…), request.Wait(), agree(…)
     r"\b(\w*comm|host|keepers|world|window)\.[A-Za-z]\w*\(|\.Wait\w*\(|\b_?(reduce|agreed?|verdict)\("
 )
-
-
-class Signals:
-    """Notes SIGTERM and SIGUSR1; a context manager."""
-
-    def __init__(self, wanted: bool, keep: bool = False) -> None:
-        """Plan; `wanted`: handle them, if this is the main thread; `keep`: ignore them from then on, not as before."""
-        self.wanted = wanted and threading.current_thread() is threading.main_thread()
-        self.keep = keep
-        self.came = False
-        self.interrupted = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        """Install the handlers."""
-        if self.wanted:
-            for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._handle)
-            if self.keep:
-                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Put the former handlers back, or ignore the signals: Python's own end would make them deadly again."""
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if self.keep and number in SIGNALS else handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self.interrupted = True  # a callback from C, as when a kernel is loaded, would swallow the exception
-        raise KeyboardInterrupt
 
 
 class Guard:

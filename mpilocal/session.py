@@ -19,12 +19,13 @@ from mpilocal.config import Config, resumable
 from mpilocal.config.levels import Random, parse_group
 from mpilocal.config.structs import to_builtins
 from mpilocal.errors import CheckpointError, DataError, DivergedError, MpilocalError, agreed
-from mpilocal.guard import Guard, Signals
+from mpilocal.guard import Guard
 from mpilocal.loop import Outcome
 from mpilocal.loop import run as loop
 from mpilocal.observe import Checkpointer, Recorder
 from mpilocal.prepare import Prepared, prepare
 from mpilocal.resuming import open_iterates, reread, restore_state
+from mpilocal.signals import Signals
 from mpilocal.store import provenance
 from mpilocal.store.record import History
 from mpilocal.store.rundir import RunDir
@@ -45,7 +46,7 @@ class Controls(NamedTuple):
 
     began: float  # time.monotonic() of the start
     max_time: float | None = None  # wall seconds
-    signals: bool = False  # handle SIGTERM and SIGUSR1
+    signals: Signals = Signals(wanted=False)  # which came
     abort: bool = False  # raise a local error at once, for a caller that ends the job
     kill: Callable[[int], None] | None = None  # ends the job with a status
     told: Callable[[dict[str, float | int], int], None] = lambda row, rounds: None  # at each recorded round
@@ -85,12 +86,11 @@ def begin(
         resuming: Continue from the newest usable checkpoint.
         recorded: On root, `[resolved]` of the run that is resumed.
     """
-    # The command line is deaf to its end: a second signal must not cut the first one's work short.
-    with Signals(controls.signals, keep=controls.abort) as signals, ordered(comm, config, controls.abort) as comm:
+    with ordered(comm, config, controls.abort) as comm:
         made = prepare(config, comm, folder)
         together = True
         try:
-            return _carry_out(made, comm, run, controls, signals, resuming, recorded or {})
+            return _carry_out(made, comm, run, controls, resuming, recorded or {})
         except BaseException as error:
             together = isinstance(error, MpilocalError) and not controls.abort
             raise
@@ -103,7 +103,6 @@ def _carry_out(
     comm: Intracomm,
     run: RunDir | None,
     controls: Controls,
-    signals: Signals,
     resuming: bool,
     recorded: dict[str, Any],
 ) -> Finished:
@@ -120,7 +119,7 @@ def _carry_out(
     if controls.max_time is not None:
         limit = max(controls.began + controls.max_time, time.monotonic()) + SOLVE_SECONDS
     found = (optimum.of_run(recorded) if resuming else None) or optimum.find(
-        made, comm, controls.warn, lambda: signals.came or time.monotonic() > limit
+        made, comm, controls.warn, lambda: controls.signals.came or time.monotonic() > limit
     )
     with agreed(comm):
         state = algorithm.init(start_point(config, problem.dim))
@@ -167,7 +166,7 @@ def _carry_out(
         stop_seconds=config.stop.seconds,
         earlier=earlier.get("loop_max", 0.0),
         began=controls.began,
-        signals=signals,
+        signals=controls.signals,
         kill=controls.kill,
     )
     try:

@@ -27,7 +27,7 @@ FLOORS = [
     ],
     ["algorithms", "metrics", "divergence", "prepare", "optimum"],
     ["store", "figure", "timing", "progress"],
-    ["loop", "observe", "resuming", "guard", "stall"],
+    ["loop", "observe", "resuming", "guard", "signals", "stall"],
     ["__init__", "api", "session", "study", "scale", "report", "slurm", "warm", "doctor", "show"],
     ["cli", "__main__"],
 ]

@@ -110,7 +110,6 @@ def test_a_signal_before_the_first_round(tmp_path, whole):
         while not (path / "lock").exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.001)
-        time.sleep(0.1)  # the handlers are there when the data are read
         for pid in running.members(process):
             running.kill(pid, signal.SIGUSR1)
         assert stopped(path, process, "a signal") == 1

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cli_helpers
 import numpy as np
 import pytest
 import tomli_w
@@ -207,7 +208,8 @@ def test_the_command(tmp_path, mpiexec):
     assert [file.read_bytes() for file in drawn] == before and not (tmp_path / "out" / "runs").exists()
     path.write_text(path.read_text().replace('"final", of = "round"', '"finale", of = "round"'))
     done = mpiexec(2, "study", path, "-o", tmp_path / "other")
-    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1 and "claims.0.quantity" in done.stderr
+    said = cli_helpers.said(done)
+    assert done.returncode == 2 and len(said) == 1 and "claims.0.quantity" in said[0], done.stderr
     assert not (tmp_path / "other").exists()
 
 

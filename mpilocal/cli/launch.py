@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mpilocal.cli import launcher, output
 from mpilocal.errors import LaunchError, MpilocalError
+from mpilocal.signals import Signals
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -29,8 +30,8 @@ SPEAKS = 1  # tag of the message that says so
 SPOKEN = 0.15  # seconds in which a launcher passes on what was said, before an abort that may cut it off
 
 
-def together(action: Callable[[Intracomm], int], debug: bool) -> int:
-    """Call an action on all ranks of the world and return its status; collective."""
+def together(action: Callable[[Intracomm], int], debug: bool, signals: Signals) -> int:
+    """Call an action on all ranks of the world, noting `signals`, and return its status; collective."""
     try:
         world = _world()
     except LaunchError as error:
@@ -39,10 +40,11 @@ def together(action: Callable[[Intracomm], int], debug: bool) -> int:
         return error.status
     usual, warnings.showwarning = warnings.showwarning, _warning(world.rank == 0)
     try:
-        comm = world.Dup()  # messages of the run and those of its end cannot meet
-        status = action(comm)
-        comm.Free()
-        return status
+        with signals:
+            comm = world.Dup()  # messages of the run and those of its end cannot meet
+            status = action(comm)
+            comm.Free()
+            return status
     except MpilocalError as error:
         return _unexpected(world, error, debug) if error.alone else _agreed(world, error, debug)
     except KeyboardInterrupt:

@@ -62,13 +62,23 @@ def left(end: SystemExit) -> int:
     return status
 
 
-def collective(parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace, Intracomm], int]) -> None:
-    """Let a verb return the status of action(args, comm) on all ranks, and add --debug."""
+def collective(
+    parser: argparse.ArgumentParser,
+    action: Callable[[argparse.Namespace, Intracomm], int],
+    stoppable: bool = False,
+) -> None:
+    """Let a verb return the status of action(args, comm) on all ranks, and add --debug.
+
+    A `stoppable` one finds in `args.signals` whether it is asked to stop, and is deaf from its end on: a second signal
+    must not cut the first one's work short.
+    """
 
     def verb(args: argparse.Namespace) -> int:
         from mpilocal.cli.launch import together
+        from mpilocal.signals import Signals
 
-        return together(lambda comm: action(args, comm), args.debug)
+        args.signals = Signals(stoppable)
+        return together(lambda comm: action(args, comm), args.debug, args.signals)
 
     _verb(parser, verb)
 

@@ -30,7 +30,7 @@ def add(verbs: Any) -> None:
     verb.add_argument("run", metavar="RUN", help="the run's folder")
     parsing.settings(verb, "change algorithm.rounds, output.*, stop.*, run.threads or run.device; repeat -s for more")
     common(verb)
-    parsing.collective(verb, _resume)
+    parsing.collective(verb, _resume, stoppable=True)
 
 
 def _resume(args: argparse.Namespace, comm: Intracomm) -> int:

@@ -33,7 +33,7 @@ def add(verbs: Any) -> None:
     parsing.settings(verb, "override a key of the config, such as algorithm.rounds=100; repeat -s for more")
     verb.add_argument("--or-resume", action="store_true", help="continue RUN where it holds this run already")
     common(verb)
-    parsing.collective(verb, _run)
+    parsing.collective(verb, _run, stoppable=True)
 
 
 def common(verb: argparse.ArgumentParser) -> None:

@@ -37,7 +37,7 @@ class Watch:
         return Controls(
             args.began,
             max_time=args.max_time,
-            signals=True,
+            signals=args.signals,
             abort=True,
             kill=kill,
             told=self.told,

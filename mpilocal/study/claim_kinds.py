@@ -170,8 +170,24 @@ def _slope(claim: Slope, quantity: quantities.Quantity, where: str) -> None:
         )
 
 
-def check(tables: Any, axes: Axes, cells: Iterable[Mapping[str, Any]] | None, names: Mapping[str, str]) -> None:
-    """Refuse claims that cannot be evaluated on these cells; see `claims.check`."""
+def check(
+    tables: Any,
+    axes: Axes,
+    cells: Iterable[Mapping[str, Any]] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse claims that cannot be evaluated, before anything runs.
+
+    Args:
+        tables: [[claims]] of the study's file.
+        axes: Axis → its values.
+        cells: Axis → value of every cell; default: all combinations of the values.
+        names: Short name → dotted key of the config, for formulas.
+
+    Raises:
+        ConfigError: a key, quantity, series, axis, cell or comparison is not possible; the sentence names it.
+    """
+    names = names or {}
     if not isinstance(tables, list):
         raise ConfigError("claims is no list of tables: write [[claims]] once for each")
     points = selection.points_at(axes, cells)

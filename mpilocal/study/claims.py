@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mpilocal.config.typed import shown
 from mpilocal.study import claim_kinds as kinds
 from mpilocal.study import selection
-from mpilocal.study.claim_kinds import AnyClaim, Bound, Compared, Every, Ordering, Ratio, Slope
+from mpilocal.study.claim_kinds import AnyClaim, Bound, Compared, Every, Ordering, Ratio, Slope, check
 from mpilocal.study.measure import Cells, Measured, fit, met, quotient, related, spread
 from mpilocal.study.quantities import parse, verdict
 from mpilocal.study.results import Results
@@ -40,26 +40,6 @@ class Part(NamedTuple):
     text: str
     value: float
     holds: bool
-
-
-def check(
-    tables: Any,
-    axes: selection.Axes,
-    cells: Iterable[Mapping[str, Any]] | None = None,
-    names: Mapping[str, str] | None = None,
-) -> None:
-    """Refuse claims that cannot be evaluated, before anything runs.
-
-    Args:
-        tables: [[claims]] of the study's file.
-        axes: Axis → its values.
-        cells: Axis → value of every cell; default: all combinations of the values.
-        names: Short name → dotted key of the config, for formulas.
-
-    Raises:
-        ConfigError: a key, quantity, series, axis, cell or comparison is not possible; the sentence names it.
-    """
-    kinds.check(tables, axes, cells, names or {})
 
 
 def evaluate(tables: Sequence[Any], results: Results, names: Mapping[str, str] | None = None) -> list[Row]:
@@ -256,3 +236,6 @@ def table(rows: Sequence[Row], width: int = WIDTH) -> str:
         if cell is HEAD:
             lines.append("-" * min(width, sum(widths) + 2 * (len(HEAD) - 1)))
     return "\n".join(lines)
+
+
+__all__ = ["Row", "check", "evaluate", "table"]
