@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
-from mpilocal.config.kinds import ITERATE_AVERAGES, LOCAL_STEPS, STEP_SIZES
+from mpilocal.config.kinds import ITERATE_AVERAGES, LOCAL_STEPS, RECORD_EVERY, STEP_SIZES
 from mpilocal.config.structs import Config
 from mpilocal.config.typed import expected
 from mpilocal.data.bundled import BundledOptions
@@ -57,6 +57,7 @@ VARIANTS = (
         STEP_SIZES,
     ),
     ("Local steps", "`algorithm.local_steps` is an integer, or a table with `kind`.", LOCAL_STEPS),
+    ("Recorded rounds", "`output.record_every` is an integer, or a table with `kind`.", RECORD_EVERY),
     (
         "Iterate averages",
         "`algorithm.iterate_average` is a name, a table with `kind`, or a list of these.",

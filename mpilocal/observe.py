@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from mpilocal import metrics
 from mpilocal.algorithms.base import Algorithm
+from mpilocal.config.kinds import parse_record_every
 from mpilocal.config.structs import Config
 from mpilocal.divergence import Divergence
 from mpilocal.errors import CheckpointError, DivergedError, agree, agreed
 from mpilocal.loop import Observer
 from mpilocal.problem import Problem
+from mpilocal.schedules import Records
 from mpilocal.store import checkpoint
 from mpilocal.store.iterates import Iterates
 from mpilocal.store.record import History
@@ -55,6 +57,7 @@ class Recorder(Observer):
         self.row: Row = {}
         self.timings: Row = {}
         self.average: Array = np.empty(0)
+        self._records = Records(parse_record_every(config.output.record_every))
         self._measure = metrics.Consensus(tree)
         self._divergence = Divergence(problem, tree) if config.output.divergence else None
         self._levels = {f"level{number}/consensus": 0.0 for number in range(1, len(tree.levels.levels) + 1)}
@@ -64,11 +67,11 @@ class Recorder(Observer):
 
     def due(self, rounds: int, last: bool) -> bool:
         """Return whether this round is recorded."""
-        return last or rounds % self.config.output.record_every == 0
+        return last or rounds in self._records
 
     def wants_consensus(self, rounds: int) -> bool:
         """Return whether this round is recorded."""
-        return rounds % self.config.output.record_every == 0
+        return rounds in self._records
 
     def before(self, state: Any, rounds: int) -> None:
         """Measure the drift just before the averaging."""

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.config import Config
+from mpilocal.config.kinds import parse_record_every
 from mpilocal.errors import ConfigError, DataError, agreed
 from mpilocal.observe import restore
 from mpilocal.prepare import Prepared
+from mpilocal.schedules import Records
 from mpilocal.store import checkpoint
-from mpilocal.store.iterates import Iterates, records
+from mpilocal.store.iterates import Iterates
 from mpilocal.store.record import History
 from mpilocal.store.rundir import RunDir
 
@@ -81,10 +83,11 @@ def open_iterates(
     made: Iterates | None = None
     with agreed(comm):
         if run is not None and config.output.iterates:
-            room = records(config.algorithm.rounds, config.output.record_every)
+            records = Records(parse_record_every(config.output.record_every))
+            room = records.count(config.algorithm.rounds)
             if resuming and run.iterates.exists():
                 made = Iterates(run.iterates)
-                made.cut(rounds.start, config.output.record_every if rounds else 1)
+                made.cut(rounds.start, records if rounds else None)
                 made.resize(max(room, len(made)))
             else:
                 made = Iterates.create(run.iterates, room, dim)

@@ -55,6 +55,31 @@ def longest_round(kind: kinds.LocalSteps, rounds: int) -> int:
     return max(first_step(kind, j + 1) - first_step(kind, j) for j in range(late, rounds))
 
 
+class Records:
+    """The rounds of `output.record_every`, and round 0; the last round is recorded besides."""
+
+    def __init__(self, kind: kinds.RecordEvery) -> None:
+        self.kind = kind
+        self._last = 0
+        self._rounds = {0}
+
+    def __contains__(self, round: object) -> bool:
+        assert isinstance(round, int)
+        if isinstance(self.kind, kinds.Regular):
+            return round % self.kind.rounds == 0
+        while self._last < round:
+            self._last = max(self._last + 1, math.ceil(decimal(self.kind.ratio) * self._last))
+            self._rounds.add(self._last)
+        return round in self._rounds
+
+    def count(self, rounds: int) -> int:
+        """Return how many rows a run of `rounds` records."""
+        if isinstance(self.kind, kinds.Regular):
+            return rounds // self.kind.rounds + 1 + (rounds % self.kind.rounds > 0)
+        self.__contains__(rounds)
+        return sum(one < rounds for one in self._rounds) + 1
+
+
 def step_sizes(kind: kinds.StepSize, t: Floats, facts: Facts, local_steps: int) -> Floats:
     """Return η_t for the steps t."""
     if isinstance(kind, kinds.Constant):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mpilocal import optimum, warm
 from mpilocal.config import Config, resumable
+from mpilocal.config.kinds import parse_record_every
 from mpilocal.config.levels import Random, parse_group
 from mpilocal.config.structs import to_builtins
 from mpilocal.errors import CheckpointError, DataError, DivergedError, MpilocalError, agreed
@@ -25,6 +26,7 @@ from mpilocal.loop import run as loop
 from mpilocal.observe import Checkpointer, Recorder
 from mpilocal.prepare import Prepared, prepare
 from mpilocal.resuming import open_iterates, reread, restore_state
+from mpilocal.schedules import Records
 from mpilocal.signals import Signals
 from mpilocal.store import provenance
 from mpilocal.store.record import History
@@ -145,7 +147,7 @@ def _carry_out(
     rounds = range(first, first if ended else config.algorithm.rounds)
     recorder.iterates = iterates = open_iterates(config, run, comm, problem.dim, rounds, resuming)
     if history is not None and rounds:
-        history.cut(first, config.output.record_every)
+        history.cut(first, Records(parse_record_every(config.output.record_every)))
     facts = {**made.facts, **found.facts(), "folder": recorded.get("folder", str(Path.cwd()))}
     hosts = len(set(comm.allgather(socket.gethostname())))
     over = resuming and not rounds and run is not None and run.ended == "done"

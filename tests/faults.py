@@ -97,6 +97,8 @@ SETTINGS: dict[str, tuple[int, str, list[str]]] = {
     ),
     "too few values": (2, r"1 values for 1 steps", ['algorithm.step_size={kind="piecewise",values=[1.0],steps=[4]}']),
     "growing without scale": (2, r"algorithm\.local_steps\.scale.*missing", ['algorithm.local_steps={kind="growing"}']),
+    "no records": (2, r"output\.record_every = 0", ["output.record_every=0"]),
+    "records at once": (2, r"output\.record_every\.ratio = 1", ['output.record_every={kind="geometric",ratio=1}']),
     "growing backwards": (2, r"algorithm\.local_steps\.scale", ['algorithm.local_steps={kind="growing",scale=-1.0}']),
     "auto without convexity": (
         2,

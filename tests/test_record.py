@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mpilocal.config import kinds
 from mpilocal.errors import DataError
-from mpilocal.store.iterates import Iterates, read_iterates, records
+from mpilocal.schedules import Records
+from mpilocal.store.iterates import Iterates, read_iterates
 from mpilocal.store.record import History, read_history
 
 
@@ -59,7 +61,7 @@ def test_cut_and_continue_is_the_uninterrupted_one(tmp_path_factory, round, ever
     rows(first, 0, 8)
     first.write()
     second = History.read(folder / "cut.h5")
-    second.cut(round, every)
+    second.cut(round, Records(kinds.Regular(rounds=every)))
     begin = min(round, 7) + 1
     begin -= (begin - 1) % every > 0
     assert len(second) == begin
@@ -125,7 +127,7 @@ assert len(read_history(sys.argv[1])["round"]) == 11
 
 def test_iterates_grow_are_cut_and_resized(tmp_path):
     path = tmp_path / "iterates.h5"
-    with Iterates.create(path, records(10, 5), 3) as iterates:
+    with Iterates.create(path, 3, 3) as iterates:
         assert iterates.capacity == 3
         for round in range(5):
             iterates.append(round, np.full(3, round / 7))
@@ -137,7 +139,7 @@ def test_iterates_grow_are_cut_and_resized(tmp_path):
             iterates.append(4, np.zeros(3))
         with pytest.raises(ValueError, match=r"\(2,\)"):
             iterates.append(5, np.zeros(2))
-        iterates.cut(3, 2)
+        iterates.cut(3, {0, 2})
         iterates.resize(4)
         with pytest.raises(ValueError, match="do not fit"):
             iterates.resize(2)
@@ -149,10 +151,6 @@ def test_iterates_grow_are_cut_and_resized(tmp_path):
         assert file["round"][:].tolist() == [0, 1, 2, 7]
         assert file["x"].shape == (4, 3) and file["x"].dims[0][0] == file["round"]
     assert os.listdir(tmp_path) == ["iterates.h5"]
-
-
-def test_records():
-    assert [records(rounds, 5) for rounds in (1, 4, 5, 6, 10)] == [2, 2, 2, 3, 3]
 
 
 def test_iterates_that_are_none(tmp_path):

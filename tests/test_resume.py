@@ -42,6 +42,8 @@ def cases():
                     f"{problem}-{workers}-workers-{len(average)}-period",
                     {**table, "levels": [{"group": "world", "period": 3}]},
                 )
+    geometric = {**OUTPUT, "record_every": {"kind": "geometric", "ratio": 1.5}}
+    yield "geometric-records", helpers.config("dense-logistic", "local-sgd", algorithm={"rounds": 7}, output=geometric)
     for average in ("last", ["uniform"]):  # more workers than one limb carries: their mean is streamed
         for period in (1, 2):
             table = running.table()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mpilocal.config import kinds
 from mpilocal.errors import ConfigError
-from mpilocal.schedules import Facts, Schedule, first_step, inverse_time, longest_round, step_sizes
+from mpilocal.schedules import Facts, Records, Schedule, first_step, inverse_time, longest_round, step_sizes
 
 FACTS = Facts(rows=500, smoothness=2.0, convexity=0.01)
 STEP_SIZES: list[float | dict[str, Any]] = [
@@ -142,3 +142,24 @@ def test_float32_schedules() -> None:
     assert eta.dtype == np.float32 and weights.dtype == np.float64 and eta.tolist() == [np.float32(0.1)] * 3
     one = made.one_step()
     assert [one.first(round) for round in range(5)] == [0, 1, 2, 3, 4] and one.begin(2)[0] == 2
+
+
+@given(st.integers(1, 50), st.integers(1, 300))
+def test_regular_records(every, rounds):
+    records = Records(kinds.parse_record_every(every))
+    wanted = {0, rounds, *range(0, rounds, every)}
+    assert {r for r in range(rounds + 1) if r in records or r == rounds} == wanted
+    assert records.count(rounds) == len(wanted)
+
+
+@given(st.decimals("1.001", "3", places=3), st.integers(1, 2000))
+def test_geometric_records(ratio, rounds):
+    wanted, next = {0, rounds}, 1
+    while next <= rounds:
+        wanted.add(next)
+        next = max(next + 1, math.ceil(Fraction(ratio) * next))
+    kind = kinds.parse_record_every({"kind": "geometric", "ratio": float(ratio)})
+    assert Records(kind).count(rounds) == len(wanted)
+    records = Records(kind)
+    assert {r for r in range(rounds + 1) if r in records or r == rounds} == wanted
+    assert {r for r in range(rounds + 1) if r in records or r == rounds} == wanted  # asked again, in any order

@@ -77,6 +77,18 @@ class Growing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag
     scale: Above
 
 
+class Regular(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="regular"):
+    """Every `rounds` rounds."""
+
+    rounds: Steps
+
+
+class Geometric(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="geometric"):
+    """Round 1, then ⌈ratio·r⌉ after round r, but at least r + 1."""
+
+    ratio: Annotated[float, Meta(gt=1)]
+
+
 class Last(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind", tag="last"):
     """The last iterate itself."""
 
@@ -105,10 +117,12 @@ class Tail(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_fi
 
 StepSize: TypeAlias = Constant | InverseTime | InverseSqrt | Stich | Piecewise
 LocalSteps: TypeAlias = FixedSteps | PostLocal | Growing
+RecordEvery: TypeAlias = Regular | Geometric
 IterateAverage: TypeAlias = Last | Uniform | Linear | Quadratic | Tail
 
 STEP_SIZES: tuple[type[StepSize], ...] = (Constant, InverseTime, InverseSqrt, Stich, Piecewise)
 LOCAL_STEPS: tuple[type[LocalSteps], ...] = (FixedSteps, PostLocal, Growing)
+RECORD_EVERY: tuple[type[RecordEvery], ...] = (Regular, Geometric)
 ITERATE_AVERAGES: tuple[type[IterateAverage], ...] = (Last, Uniform, Linear, Quadratic, Tail)
 
 K = TypeVar("K", bound=Struct)
@@ -136,6 +150,13 @@ def parse_local_steps(value: int | Mapping[str, Any]) -> LocalSteps:
     if not isinstance(value, Mapping):
         return build(FixedSteps, {"steps": value}, "algorithm.local_steps")
     return _tagged(LOCAL_STEPS, value, "algorithm.local_steps")
+
+
+def parse_record_every(value: int | Mapping[str, Any]) -> RecordEvery:
+    """Return `output.record_every`, an integer or a table with `kind`; ConfigError where it is neither."""
+    if not isinstance(value, Mapping):
+        return build(Regular, {"rounds": value}, "output.record_every")
+    return _tagged(RECORD_EVERY, value, "output.record_every")
 
 
 def parse_iterate_average(

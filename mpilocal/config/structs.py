@@ -142,7 +142,13 @@ class Level(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is written and how often; round 0 and the last round always are."""
 
-    record_every: Annotated[int, Meta(ge=1, description="Rounds between rows of the history.")] = 1
+    record_every: Annotated[
+        Positive | Table,
+        Meta(
+            description='Rounds between rows of the history; or { kind = "geometric", ratio = q }, each at least '
+            "q times the one before."
+        ),
+    ] = 1
     checkpoint_every: Annotated[int, Meta(ge=1, description="Rounds between checkpoints.")] = 1000
     keep: Annotated[int, Meta(ge=1, description="Checkpoints kept.")] = 3
     divergence: Annotated[

@@ -135,6 +135,7 @@ def check(config: Config) -> None:
     algorithm = config.algorithm
     kinds.parse_step_size(algorithm.step_size)
     kinds.parse_iterate_average(algorithm.iterate_average)
+    kinds.parse_record_every(config.output.record_every)
     local_steps = kinds.parse_local_steps(algorithm.local_steps)
     if algorithm.inner_step_size is not None and algorithm.server_step_size != 1:
         raise ConfigError(

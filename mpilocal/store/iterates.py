@@ -7,6 +7,7 @@ change: a record is written in place, first x and then its round. A kill leaves 
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 from pathlib import Path
 from types import TracebackType
 
@@ -19,11 +20,6 @@ from mpilocal.errors import DataError
 from mpilocal.store.inplace import PIECE, contiguous, offset, pwrite
 
 Array = NDArray[np.floating]
-
-
-def records(rounds: int, record_every: int) -> int:
-    """Return how many rows a run of `rounds` records: round 0, every `record_every`, and the last."""
-    return rounds // record_every + 1 + (rounds % record_every > 0)
 
 
 class Iterates:
@@ -47,7 +43,7 @@ class Iterates:
 
     @classmethod
     def create(cls, path: str | Path, capacity: int, dim: int, dtype: DTypeLike = np.float64) -> Iterates:
-        """Lay out a file for `capacity` records (see `records`), sparse until they come; replaces what is there."""
+        """Lay out a file for `capacity` records, sparse until they come; replaces what is there."""
         atomic.write(path, lambda temporary: _layout(temporary, capacity, dim, np.dtype(dtype)))
         return cls(path)
 
@@ -75,10 +71,10 @@ class Iterates:
             raise atomic.unwritable(self.path, error) from error
         self._rounds.append(round)
 
-    def cut(self, round: int, record_every: int = 1) -> None:
-        """Forget the records after `round`, and a last one that is no multiple of `record_every`."""
+    def cut(self, round: int, records: Container[int] | None = None) -> None:
+        """Forget the records after `round`, and a last one that is not one of `records`."""
         kept = sum(one <= round for one in self._rounds)
-        kept -= kept > 0 and self._rounds[kept - 1] % record_every > 0
+        kept -= kept > 0 and records is not None and self._rounds[kept - 1] not in records
         unset = np.full(self.capacity - kept, -1, dtype=np.int64)
         try:
             pwrite(self._file, unset.tobytes(), self._offsets[0] + 8 * kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -66,15 +66,15 @@ class History:
         if timings is not None:
             _append(self._timings, {"round": row["round"], **timings}, self.path)
 
-    def cut(self, round: int, record_every: int = 1) -> None:
+    def cut(self, round: int, records: Container[int] | None = None) -> None:
         """Drop the rows after `round`: what a resume from that round's checkpoint computes again.
 
-        A last row that is no multiple of `record_every` was there because the run ended, and goes too.
+        A last row that is not one of `records` was there because the run ended, and goes too.
         """
         for table in (self._rows, self._timings):
             rounds = _view(table["round"]) if table else np.empty(0)
             kept = int(np.searchsorted(rounds, round, side="right"))
-            kept -= kept > 0 and rounds[kept - 1] % record_every > 0
+            kept -= kept > 0 and records is not None and int(rounds[kept - 1]) not in records
             for name, values in table.items():
                 table[name] = values[:kept]
 
