@@ -62,7 +62,14 @@ class Consensus:
 
 
 def row(
-    algorithm: Algorithm, problem: Problem, tree: Tree, state: Any, rounds: int, optimum: float, consensus: float
+    algorithm: Algorithm,
+    problem: Problem,
+    tree: Tree,
+    state: Any,
+    rounds: int,
+    optimum: float,
+    consensus: float,
+    noise: bool = False,
 ) -> tuple[dict[str, float | int], Array]:
     """Return the history's row after `rounds` rounds, and x̄; collective."""
     average = tree.center(state.x)
@@ -75,6 +82,8 @@ def row(
         "gradient_norm": value.gradient_norm,
         "consensus": consensus,
     }
+    if noise:
+        found["gradient_noise"] = problem.gradient_noise(average, value)
     if not math.isnan(value.accuracy):
         found["accuracy"] = value.accuracy
     if not math.isnan(optimum):

@@ -99,7 +99,14 @@ class Recorder(Observer):
         consensus = self._consensus if self._measured == rounds else math.nan
         with self.clock("evaluate"):
             self.row, self.average = metrics.row(
-                self.algorithm, self.problem, self.tree, state, rounds, self.optimum, consensus
+                self.algorithm,
+                self.problem,
+                self.tree,
+                state,
+                rounds,
+                self.optimum,
+                consensus,
+                self.config.output.noise,
             )
         self.require(float(self.row["objective"]), rounds)
         if self._divergence is not None:

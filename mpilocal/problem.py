@@ -144,15 +144,28 @@ class Problem:
         rounded = self._typed(x)
         self._accumulate(blocks, self.kernels.evaluate, (rounded,), True)
         self._sum.reduce(self.comm, blocks.divisor, total)
-        ridge = np.where(self.penalised, self.l2, 0.0)
+        ridge = self._curvature()
         point = np.asarray(rounded[0], np.float64)
-        if self._ridge is not None:
-            ridge += self._ridge
         objective = total[-2] + 0.5 * float(vector.dot(ridge * point, point))
         gradient = total[:-2] + ridge * point
         norm = math.sqrt(float(vector.dot(gradient, gradient)))
         classifies = self.loss not in UNCLASSED
         return Value(float(objective), gradient, norm, float(total[-1]) if classifies else math.nan)
+
+    def gradient_noise(self, x: Array, value: Value) -> float:
+        """Return Σ w_i ‖∇f_i(x) − ∇F(x)‖² over all rows, weighted as in F; collective. `value` is that of x.
+
+        It is σ² of a gradient drawn from all rows; where workers draw from their own, σ² and the divergence together.
+        """
+        blocks, rounded = self.blocks, self._typed(x)
+        found, total = StreamSum(1, self.blocks.total, self.threads), np.zeros(1)
+        values = np.empty((blocks.count, 1))
+        args = (values, rounded, blocks.shard, int(self.loss), self.outputs)
+        self.threads.run(self.kernels.square_norms, blocks.count, args, self._slopes)
+        found.add(values, blocks.scale)
+        found.reduce(self.comm, blocks.divisor, total)
+        mean = value.gradient - self._curvature() * np.asarray(rounded[0], np.float64)
+        return max(float(total[0]) - float(vector.dot(mean, mean)), 0.0)
 
     def worker_gradients(self, x: Array) -> NDArray[np.float64]:
         """Return ∇f_m(x) of the workers here (workers, dim), without what all share: the l2 term and a curvature."""
@@ -177,10 +190,7 @@ class Problem:
         total = np.zeros(self.dim + 2)
         self._accumulate(self.blocks, self.kernels.hessian, (self._typed(x), self._typed(v)), False, loss)
         self._sum.reduce(self.comm, self.blocks.divisor, total)
-        ridge = np.where(self.penalised, self.l2, 0.0)
-        if self._ridge is not None:
-            ridge += self._ridge
-        return np.asarray(total[:-2] + ridge * v)
+        return np.asarray(total[:-2] + self._curvature() * v)
 
     def smoothness(self) -> float:
         """Return an estimate of L, 1% above what the power method finds, on Σ p_m A_mᵀA_m/N_m, or nan; collective."""
@@ -220,6 +230,11 @@ class Problem:
         """The quadratic's own curvature, (dim,), or None."""
         ridge = self.shard.ridge if isinstance(self.shard, Dense) else np.empty(0)
         return np.asarray(ridge, np.float64) if len(ridge) else None
+
+    def _curvature(self) -> NDArray[np.float64]:
+        """Return the curvature that all rows share, (dim,): λ and the quadratic's own."""
+        ridge = np.where(self.penalised, self.l2, 0.0)
+        return ridge if self._ridge is None else ridge + self._ridge
 
     def _typed(self, x: Array) -> Array:
         return np.ascontiguousarray(x, self.dtype).reshape(1, -1)

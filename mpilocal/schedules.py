@@ -19,6 +19,8 @@ from mpilocal.errors import ConfigError
 
 Floats = NDArray[np.float64]
 
+WINDOW = 4096  # steps
+
 
 class Facts(NamedTuple):
     """What a schedule may need to know of the problem."""
@@ -174,10 +176,11 @@ class Schedule:
         for place, average in enumerate(self.averages):
             earlier = sum(one.kind.__class__ is average.kind.__class__ for one in self.averages[:place])
             average.name += f"_{earlier + 1}" if earlier else ""
-        self._fixed = isinstance(step_size, kinds.Constant) and not step_size.warmup
-        self._eta = np.empty(self.longest, dtype)
-        self._weights = np.empty((self.longest, len(self.averages)))
-        self._eta[:] = step_sizes(step_size, np.arange(self.longest, dtype=np.float64), facts, self.longest)
+        # Many rounds at once: short ones would cost more here than in their local steps.
+        window = max(self.longest, min(WINDOW, last))
+        self._first = self._last = 0
+        self._eta = np.empty(window, dtype)
+        self._weights = np.empty((window, len(self.averages)))
 
     def one_step(self) -> Schedule:
         """Return the schedule of a method that takes one step a round."""
@@ -185,15 +188,15 @@ class Schedule:
 
     def begin(self, round: int) -> tuple[int, NDArray[np.floating], NDArray[np.floating]]:
         """Return (first step, step sizes (count,), weights (count, averages)) of a round; the arrays are reused."""
-        first = self.first(round)
-        count = self.first(round + 1) - first
-        if not self._fixed or self.averages:
-            t = np.arange(first, first + count, dtype=np.float64)
-            if not self._fixed:
-                self._eta[:count] = step_sizes(self._kind, t, self._facts, self.longest)
+        first, last = self.first(round), self.first(round + 1)
+        if not self._first <= first <= last <= self._last:
+            t = np.arange(first, first + len(self._eta), dtype=np.float64)
+            self._eta[:] = step_sizes(self._kind, t, self._facts, self.longest)
             for q, average in enumerate(self.averages):
-                self._weights[:count, q] = average.at(t)
-        return first, self._eta[:count], self._weights[:count]
+                self._weights[:, q] = average.at(t)
+            self._first, self._last = first, first + len(t)
+        begin, end = first - self._first, last - self._first
+        return first, self._eta[begin:end], self._weights[begin:end]
 
     def first(self, round: int) -> int:
         """Return the step at which a round (from 0) begins: the local steps completed after that many rounds."""

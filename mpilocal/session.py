@@ -48,7 +48,7 @@ class Controls(NamedTuple):
 
     began: float  # time.monotonic() of the start
     max_time: float | None = None  # wall seconds
-    signals: Signals = Signals(wanted=False)  # which came
+    signals: bool | Signals = False  # handle SIGTERM and SIGUSR1; or what handles them already
     abort: bool = False  # raise a local error at once, for a caller that ends the job
     kill: Callable[[int], None] | None = None  # ends the job with a status
     told: Callable[[dict[str, float | int], int], None] = lambda row, rounds: None  # at each recorded round
@@ -88,11 +88,11 @@ def begin(
         resuming: Continue from the newest usable checkpoint.
         recorded: On root, `[resolved]` of the run that is resumed.
     """
-    with ordered(comm, config, controls.abort) as comm:
+    with noting(controls.signals) as signals, ordered(comm, config, controls.abort) as comm:
         made = prepare(config, comm, folder)
         together = True
         try:
-            return _carry_out(made, comm, run, controls, resuming, recorded or {})
+            return _carry_out(made, comm, run, controls, signals, resuming, recorded or {})
         except BaseException as error:
             together = isinstance(error, MpilocalError) and not controls.abort
             raise
@@ -105,6 +105,7 @@ def _carry_out(
     comm: Intracomm,
     run: RunDir | None,
     controls: Controls,
+    signals: Signals,
     resuming: bool,
     recorded: dict[str, Any],
 ) -> Finished:
@@ -121,7 +122,7 @@ def _carry_out(
     if controls.max_time is not None:
         limit = max(controls.began + controls.max_time, time.monotonic()) + SOLVE_SECONDS
     found = (optimum.of_run(recorded) if resuming else None) or optimum.find(
-        made, comm, controls.warn, lambda: controls.signals.came or time.monotonic() > limit
+        made, comm, controls.warn, lambda: signals.came or time.monotonic() > limit
     )
     with agreed(comm):
         state = algorithm.init(start_point(config, problem.dim))
@@ -168,7 +169,7 @@ def _carry_out(
         stop_seconds=config.stop.seconds,
         earlier=earlier.get("loop_max", 0.0),
         began=controls.began,
-        signals=controls.signals,
+        signals=signals,
         kill=controls.kill,
     )
     try:
@@ -203,6 +204,11 @@ def _carry_out(
     columns: dict[str, NDArray[Any]] = dict(history.columns()) if history is not None else {}
     facts = {**facts, "workers": tree.workers, "ranks": comm.size, "threads": tree.threads.count}
     return Finished(outcome, columns, recorder.average, config, recorder.row, recorder.timings, facts)
+
+
+def noting(signals: bool | Signals) -> contextlib.AbstractContextManager[Signals]:
+    """Return what notes the signals of a run, to be entered."""
+    return contextlib.nullcontext(signals) if isinstance(signals, Signals) else Signals(signals)
 
 
 @contextlib.contextmanager

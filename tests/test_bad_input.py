@@ -127,6 +127,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_every_fault_has_its_sentence(folder, count):
     wanted = others(folder, count)

@@ -172,6 +172,7 @@ def test_data_verbs(job, mpiexec, capsys):
     assert wrong.returncode == 2 and len(said(wrong)) == 1 and "regression" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_warm(job):
     done = single("warm", job, "--json")
     assert done.returncode == 0, done.stderr

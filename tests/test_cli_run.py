@@ -26,6 +26,7 @@ def job(tmp_path):
     return make_job(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_from_its_start_to_its_extension(job, mpiexec):
     run = job.parent / "run"
     done = mpiexec(2, "run", job, "-o", run)
@@ -104,6 +105,7 @@ def test_time_limit(job, mpiexec):
     assert show.facts(job.parent / "run")["status"] == "stopped"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS"])
 def test_singletons_are_refused(variable, job):
     environment = {variable: "4", **({"SLURM_PROCID": "0"} if variable == "SLURM_NTASKS" else {})}

@@ -218,6 +218,7 @@ def contents(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_any_ranks_and_threads(tmp_path: Path, mpiexec: Launch) -> None:
     """x̄ of every round, the history outside /timings, and the checkpoints, on 1 to 4 ranks of 1 and 2 threads."""
     tables = {}

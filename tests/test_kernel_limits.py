@@ -68,6 +68,7 @@ def test_evaluate_at_large_margins(kernels: ModuleType, loss: str, dtype: str) -
             assert (values[:, 0] >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("kernels", [dense, sparse], ids=short)
 @pytest.mark.parametrize("product", [1.0, 1.5, 2.0, 0.5, 0.999])

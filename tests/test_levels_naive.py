@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -157,31 +157,41 @@ def test_as_specified(name: str, tmp_path: Path) -> None:
     rows_agree(table, tmp_path / "run")
 
 
-def same_on_ranks(names: Iterable[str], count: int, folder: Path, mpiexec: Launch) -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run of a case on one rank, made once."""
+    folder = tmp_path_factory.mktemp("alone")
+
+    def run(name: str) -> Path:
+        if not (folder / name).exists():
+            mpilocal.run(kept(CASES[name]), output=folder / name)
+        return folder / name
+
+    return run
+
+
+def same_on_ranks(names: Iterable[str], count: int, there: Path, mpiexec: Launch, alone: Callable[[str], Path]) -> None:
     """All that a run leaves is bit for bit what one rank leaves."""
     tables = {name: kept(CASES[name]) for name in names}
-    for name, table in tables.items():
-        mpilocal.run(table, output=folder / "1" / name)
-    there = folder / str(count)
     done = mpiexec(count, "-c", LAUNCHED, str(there), json.dumps(tables), module=None, timeout=300)
     assert done.returncode == 0, done.stderr
     for name, table in tables.items():
-        alone = folder / "1" / name
-        files = sorted(str(path.relative_to(alone)) for path in alone.rglob("*.h5"))
+        left = alone(name)
+        files = sorted(str(path.relative_to(left)) for path in left.rglob("*.h5"))
         assert len(files) == 2 + 1 + table["algorithm"]["rounds"], name
         for file in files:
-            assert contents(there / name / file) == contents(alone / file), (name, file)
+            assert contents(there / name / file) == contents(left / file), (name, file)
 
 
-def test_the_same_bits_on_ranks(tmp_path: Path, mpiexec: Launch) -> None:
-    same_on_ranks(("own-nested", "random-parents", "random-whole"), 3, tmp_path, mpiexec)
+def test_the_same_bits_on_ranks(tmp_path: Path, mpiexec: Launch, alone: Callable[[str], Path]) -> None:
+    same_on_ranks(("own-nested", "random-parents", "random-whole"), 3, tmp_path, mpiexec, alone)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3, 5])
-def test_the_same_bits_of_every_form(ranks: int, tmp_path: Path, mpiexec: Launch) -> None:
+def test_the_same_bits_of_every_form(ranks: int, tmp_path: Path, mpiexec: Launch, alone: Callable[[str], Path]) -> None:
     """Groups straddle the ranks, and some ranks have no part in a message."""
-    same_on_ranks([name for name in CASES if name != "one"], ranks, tmp_path, mpiexec)
+    same_on_ranks([name for name in CASES if name != "one"], ranks, tmp_path, mpiexec, alone)
 
 
 @pytest.mark.parallel(3)

@@ -132,6 +132,7 @@ def test_the_hosts_are_resolved_once(tmp_path, given, interleaved, workers):
     assert_same_history(run, given(workers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_one_host(tmp_path, count):
     run = tmp_path / "run"

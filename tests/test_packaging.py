@@ -99,6 +99,8 @@ def test_the_wheel_is_whole(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_the_wheel_passes_outside_the_tree(wheel: Path, tmp_path: Path) -> None:
+    if "Open MPI" in _run(["mpiexec", "--version"], tmp_path):
+        pytest.skip("the wheel is the same for all MPI libraries: its tests run with MPICH")
     environment = tmp_path / "environment"
     _run([sys.executable, "-m", "venv", "--without-pip", str(environment)], cwd=tmp_path)
     python = environment / "bin" / "python"

@@ -134,6 +134,7 @@ def test_the_largest_totals(sign: float) -> None:
     assert got.tolist() == fsum(rows).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "cancelling", "spread"])
 def test_a_million_terms(kind: str) -> None:
     """A sum of a million terms is that of math.fsum, to the last bit."""

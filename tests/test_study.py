@@ -129,6 +129,12 @@ def test_a_run_that_diverges_is_a_result(tmp_path):
         ({"derive": {"algorithm.rounds": "1 / 0"}}, "has no value"),
         ({"names": {"K": "workers.number"}}, "is not set in the base"),
         ({"titel": "x"}, '"titel" is not a known key'),
+        ({"names": {"K": "H + 1", "H": "K"}}, "names.K is defined by itself: K → H → K"),
+        ({"names": {"rho": "25 +"}}, "names.rho"),
+        ({"names": {"rho": "25 * sigma"}}, 'names.rho: "sigma" is not a known name'),
+        ({"tune": {"families": [{"values": [1.0, 2.0]}]}}, "tune has to have either values or families"),
+        ({"grid": [{"tune": {"key": "run.seed", "quantity": {}, "values": [1.0, 2.0]}}]}, "grid.0.tune.quantity.kind"),
+        ({"tune": {"quantity": {"kind": "steps-to", "target": "goal"}}}, '"goal" is not a known name'),
     ],
 )
 def test_what_is_no_study(tmp_path, changes, said):
@@ -148,11 +154,11 @@ def test_sizes(tmp_path):
 
 
 def test_the_grid_grows_where_the_best_is():
-    table = structs.Tune(key="x", values=[1.0, 2.0], quantity={}, extensions=3)
+    family = structs.Family(values=[1.0, 2.0])
 
     def ends(score: Any) -> list[float]:
         scores: dict[float, float] = {}
-        while following := tune.missing(table, scores):
+        while following := tune.missing(family, 3, scores):
             scores |= {value: score(value) for value in following}
         return sorted(scores)
 
@@ -167,6 +173,59 @@ def test_formulas():
     assert formula.evaluate("ceil(2e3 / (K * 3)) - max(1, K)", {"K": 4}, "x") == 163
     with pytest.raises(ConfigError, match="x"):
         formula.evaluate("K.real", {"K": 4}, "x")
+
+
+FAMILIES = {
+    "key": "algorithm.step_size.value",
+    "quantity": {"kind": "final", "of": "suboptimality*"},
+    "families": [
+        {"values": [0.5, 1.0], "set": {"algorithm.step_size.kind": "constant"}},
+        {"values": [0.25, 0.5], "set": {"algorithm.step_size.kind": "constant", "algorithm.step_size.warmup": 3}},
+    ],
+}
+
+
+@pytest.mark.slow
+def test_the_best_of_all_families_is_taken(tmp_path):
+    path = tmp_path / "study.toml"
+    base = structs.merged(STUDY["base"], {"algorithm": {"iterate_average": ["last", "uniform"]}})
+    path.write_text(tomli_w.dumps({**STUDY, "base": base, "tune": FAMILIES}))
+    found = made(path, tmp_path / "out")
+    for run in [one for one in found.runs if one.role == "report"]:
+        tried: dict[tuple[int, float], float] = {}
+        for one in [one for one in found.runs if one.role == "tune" and one.cell == run.cell]:
+            place = (one.tuned.get("algorithm.step_size.warmup", 0), one.tuned["algorithm.step_size.value"])
+            gaps = [math.inf, *(c[-1] for name, c in one.history.items() if name.startswith("suboptimality"))]
+            tried[place] = min(gaps)
+        for warmup in (0, 3):  # each family grew until its best was inside
+            own = {value: score for (steps, value), score in tried.items() if steps == warmup}
+            assert min(own) < min(own, key=lambda value: own[value]) < max(own)
+        best = min(tried, key=lambda place: tried[place])
+        assert best == (run.tuned.get("algorithm.step_size.warmup", 0), run.tuned["algorithm.step_size.value"])
+        assert run.config["algorithm"]["step_size"].get("warmup", 0) == best[0]
+
+
+def test_cells_share_runs(tmp_path):
+    """Two cells of one config that tune for different things run it once; each has what it chose."""
+    path = tmp_path / "study.toml"
+    axes = {"workers.count": [4]}
+    other = {**STUDY["tune"], "quantity": {"kind": "steps-to", "target": "half"}, "values": [0.5, 1.0, 2.0]}
+    names = {**STUDY["names"], "half": 0.5, "rest": "1 - half"}
+    grids = [{"variant": "end", "axes": axes}, {"variant": "half", "axes": axes, "tune": other}]
+    path.write_text(tomli_w.dumps({**STUDY, "names": names, "grid": grids}))
+    found = made(path, tmp_path / "out")
+    keys = [(run.cell["variant"], run.role, run.seed, run.tuned["algorithm.step_size"]) for run in found.runs]
+    assert len(set(keys)) == len(keys)
+    distinct = {(role, seed, value) for _, role, seed, value in keys}
+    assert len(list((tmp_path / "out" / "runs").glob("*.h5"))) == len(distinct) < len(keys)
+    assert {run.cell["variant"] for run in found.runs if run.role == "report"} == {"end", "half"}
+
+
+def test_a_grid_derives_what_it_needs(tmp_path):
+    changes = {"grid": [{"axes": {"workers.count": [4]}, "derive": {"algorithm.rounds": "7 * K"}}]}
+    study, files = structs.load(written(tmp_path, **changes))
+    (cell,) = grid.cells_of(study, files)
+    assert cell.table["algorithm"]["rounds"] == 28
 
 
 CLAIMED = """
@@ -191,6 +250,7 @@ select = { variant = "local" }
 """
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, mpiexec):
     path = written(tmp_path)
     path.write_text(path.read_text() + CLAIMED)

@@ -210,6 +210,23 @@ def evaluate(out, values, x, shard, loss, outputs, slopes, first, last):
 
 
 @fast
+def square_norms(values, x, shard, loss, outputs, slopes, first, last):
+    """Sum over each block's rows at x[0]: values[m, 0] = Σ ‖∇ℓ_i‖²; no l2."""
+    one = x.dtype.type(1)
+    stride = x.shape[1] // outputs
+    for m in range(first, last):
+        total = 0.0
+        for i in range(shard.begin[m], shard.end[m]):
+            row_slopes(x, 0, shard, i, loss, outputs, slopes, 0)
+            square = one if stride > shard.a.shape[1] else one - one
+            for j in range(shard.a.shape[1]):
+                square += shard.a[i, j] * shard.a[i, j]
+            for c in range(outputs):
+                total += slopes[c] * slopes[c] * square
+        values[m, 0] = total
+
+
+@fast
 def hessian(out, x, v, shard, loss, outputs, slopes, first, last):
     """Sum over each block's rows at x[0]: out_m = Σ ∇²ℓ_i v[0]; no l2. `slopes` holds 2·outputs."""
     one = x.dtype.type(1)

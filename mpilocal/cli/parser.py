@@ -77,7 +77,7 @@ def collective(
         from mpilocal.cli.launch import together
         from mpilocal.signals import Signals
 
-        args.signals = Signals(stoppable)
+        args.signals = Signals(stoppable, keep=True)
         return together(lambda comm: action(args, comm), args.debug, args.signals)
 
     _verb(parser, verb)

@@ -68,6 +68,8 @@ def _study(args: argparse.Namespace, comm: Intracomm) -> int:
         holds = all(row.holds is not False for row in rows)
         if root:
             said = f"{study.title}\n\n{claims.table(rows)}"
+            if defined := claims.notes(study.claims, study.names):
+                said += f"\n\nwhere {defined}"
             (folder / "claims.txt").write_text(said + "\n", encoding="utf-8")
             output.say(said)
             drawn = figures.draw(study.figures, found, folder, study.names) if figure.possible() else []

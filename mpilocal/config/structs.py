@@ -155,6 +155,9 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         bool,
         Meta(description="Measure the divergences of gradients, and the consensus of each level, at recorded rounds."),
     ] = False
+    noise: Annotated[
+        bool, Meta(description="Measure Σ w_i ‖∇f_i − ∇F‖² over the rows at x̄, the variance of a drawn gradient.")
+    ] = False
     iterates: Annotated[bool, Meta(description="Write x̄ at every recorded round to iterates.h5.")] = False
 
 

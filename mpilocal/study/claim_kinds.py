@@ -42,7 +42,7 @@ class Claim(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_f
     )
     where: Annotated[str, Meta(description="A condition on cells, as `H <= sqrt(step / (K * b))`.")] = ""
     predicted: Annotated[str | float, Meta(description="By theory, in words; else the comparison itself.")] = ""
-    formula: Annotated[str, Meta(description="By theory, a formula that is shown beside it.")] = ""
+    formula: Annotated[str, Meta(description="By theory, the quantity; its value is shown beside it.")] = ""
     rests: Annotated[str, Meta(description="The prediction: on a theorem, a derivation, memory.")] = "observation"
     observe: Annotated[bool, Meta(description="Only show what was measured; nothing has to hold.")] = False
 
@@ -127,7 +127,7 @@ def parse(table: Any, where: str, names: Mapping[str, str]) -> AnyClaim:
         for side in (left, right):
             naming.check(side, names, f"{where}.where")
     if found.formula:
-        naming.check(found.formula, names, f"{where}.formula")
+        naming.check(found.formula, names, f"{where}.formula", more=("target",))
     if isinstance(found, Compared):
         _compared(found, where, names)
     if isinstance(found, Every):
@@ -157,7 +157,7 @@ def _compared(claim: Compared, where: str, names: Mapping[str, str]) -> None:
         raise ConfigError(f"{where}.tolerance is that of equals, which is missing: write it")
     for key in given:
         if isinstance(limits[key], str):
-            naming.check(limits[key], names, f"{where}.{key}")
+            naming.check(limits[key], names, f"{where}.{key}", more=("target",))
 
 
 def _slope(claim: Slope, quantity: quantities.Quantity, where: str) -> None:

@@ -12,6 +12,7 @@ from mpilocal.study import claim_kinds as kinds
 from mpilocal.study import selection
 from mpilocal.study.claim_kinds import AnyClaim, Bound, Compared, Every, Ordering, Ratio, Slope, check
 from mpilocal.study.measure import Cells, Measured, fit, met, quotient, related, spread
+from mpilocal.study.names import definitions
 from mpilocal.study.quantities import parse, verdict
 from mpilocal.study.results import Results
 from mpilocal.study.selection import Point
@@ -67,8 +68,7 @@ def _row(claim: AnyClaim, results: Results, names: Mapping[str, str], number: in
         if claim.within is not None:
             holds = apart <= claim.within
             measured = f"largest over smallest {apart:.4g}: {measured}"
-    formulas = [cells.formula(claim.formula, point, f"{where}.formula") for point in chosen]
-    predicted = _predicted(claim, [value for value in formulas if value is not None])
+    predicted = _predicted(claim, _formulas(claim, cells, chosen, points, results, where))
     return Row(claim.claim, predicted, measured, None if claim.observe else holds, claim.rests)
 
 
@@ -80,8 +80,7 @@ def _parts(
         found = [cells.measure(point) for point in chosen]
         return [_part(claim, cells, label(at), one, at, where) for one, at in zip(found, chosen, strict=True)]
     if isinstance(claim, Ratio):
-        ones, others = (_among(chosen, points, side, results, where) for side in (claim.one, claim.other))
-        two = selection.pairs(ones, others, {*claim.one, *claim.other})
+        two = _over(claim, chosen, points, results, where)
         label = _labels([one for one, _ in two], cells.names)
         return [_part(claim, cells, label(one), quotient(cells, one, other), one, where) for one, other in two]
     if isinstance(claim, Slope):
@@ -89,6 +88,29 @@ def _parts(
     if isinstance(claim, Every):
         return _compared(claim, cells, chosen, points, results, where)
     return _ordered(claim, cells, chosen, points, results, where)
+
+
+def _over(
+    claim: Ratio, chosen: Sequence[Point], points: Sequence[Point], results: Results, where: str
+) -> list[tuple[Point, Point]]:
+    """Return the pairs of cells of which a ratio is taken."""
+    ones, others = (_among(chosen, points, side, results, where) for side in (claim.one, claim.other))
+    return selection.pairs(ones, others, {*claim.one, *claim.other})
+
+
+def _formulas(
+    claim: AnyClaim, cells: Cells, chosen: list[Point], points: list[Point], results: Results, where: str
+) -> list[float]:
+    """Return what the formula of a claim is in each cell; for a ratio, over what it is in the other."""
+    if not isinstance(claim, Ratio):
+        found = [cells.formula(claim.formula, point, f"{where}.formula") for point in chosen]
+        return [value for value in found if value is not None]
+    ratios = []
+    for pair in _over(claim, chosen, points, results, where):
+        one, other = (cells.formula(claim.formula, point, f"{where}.formula") for point in pair)
+        if one is not None and other:
+            ratios.append(one / other)
+    return ratios
 
 
 def _among(
@@ -221,6 +243,17 @@ def _comparison(claim: AnyClaim) -> str:
     return said + (f" ± {claim.tolerance:g}" if claim.tolerance else "")
 
 
+def notes(tables: Sequence[Any], names: Mapping[str, str]) -> str:
+    """Return what the names in formulas of the claims stand for, where that is a number or a formula."""
+    texts = []
+    for at, one in enumerate(tables):
+        claim = kinds.parse(one, f"claims.{at}", names)
+        quantity = parse(claim.quantity, f"claims.{at}.quantity", names)
+        limits = [getattr(claim, key) for key in kinds.LIMITS] if isinstance(claim, Compared) else []
+        texts += [claim.where, claim.formula, quantity.cost, quantity.times, *(str(limit) for limit in limits if limit)]
+    return ", ".join(definitions(texts, names))
+
+
 def table(rows: Sequence[Row], width: int = WIDTH) -> str:
     """Return the claims as aligned text, no line longer than `width`."""
     marks = {True: "yes", False: "NO", None: "-"}
@@ -238,4 +271,4 @@ def table(rows: Sequence[Row], width: int = WIDTH) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["Row", "check", "evaluate", "table"]
+__all__ = ["Row", "check", "evaluate", "notes", "table"]

@@ -83,6 +83,8 @@ def _fill(paper: Any, figure: Figure, page: Page, rows: int, columns: int) -> No
     if page.seeds > 1:
         band = f", band: {BANDS[figure.band]}" if figure.band in BANDS else ""
         said.append(f"line: {figure.aggregate} of {page.seeds} seeds{band}")
+    if page.note:
+        said.append(page.note)
     if said:
         paper.suptitle("\n".join(said), fontsize=9)
 

@@ -109,7 +109,7 @@ def parse(table: Any, axes: selection.Axes, where: str, names: Mapping[str, str]
         if (bool(reference.formula), reference.slope is not None, bool(reference.points)).count(True) != 1:
             raise ConfigError(f"{key} has to have one of formula, slope and points")
         if reference.formula:
-            naming.check(reference.formula, names, f"{key}.formula")
+            naming.check(reference.formula, names, f"{key}.formula", more=("target",))
     return found
 
 

@@ -15,8 +15,8 @@ from mpilocal.config.structs import to_builtins
 from mpilocal.config.typed import shown
 from mpilocal.errors import ConfigError
 from mpilocal.study import quantities
-from mpilocal.study.formula import evaluate
-from mpilocal.study.structs import Study, merged
+from mpilocal.study.names import Keys, is_key
+from mpilocal.study.structs import Study, Tune, merged
 
 VARIANT = "variant"
 
@@ -26,6 +26,7 @@ class Cell(NamedTuple):
 
     key: dict[str, Any]  # axis → value; `variant` where variants are named
     table: dict[str, Any]  # the config, without seed and tuned value
+    tune: Tune | None = None
 
     @property
     def name(self) -> str:
@@ -39,7 +40,7 @@ class Unit(NamedTuple):
     cell: int
     seed: int
     role: str  # report or tune
-    value: float | None  # of the tuned key
+    tuned: dict[str, Any]  # dotted key → value
     config: Config
 
     @property
@@ -72,7 +73,11 @@ def cells_of(study: Study, folder: Path) -> list[Cell]:
         base = dict(study.base)
     base = _anchored(base, folder)
     found = []
-    for grid in study.grids():
+    for number, grid in enumerate(study.grids()):
+        tune = study.tuning(number)
+        if tune is not None:
+            where = "tune" if grid.tune is None else f"grid.{number}.tune"
+            quantities.parse(tune.quantity, f"{where}.quantity", study.names)
         names, lists = list(grid.axes), list(grid.axes.values())
         for values in itertools.product(*lists):
             key = dict(zip(names, values, strict=True))
@@ -81,27 +86,27 @@ def cells_of(study: Study, folder: Path) -> list[Cell]:
             table = merged(base, {})
             for dotted, value in {**grid.set, **dict(zip(names, values, strict=True))}.items():
                 table = put(table, dotted, value)
-            for dotted, formula in study.derive.items():
-                known = {short: at(table, long, f"names.{short}") for short, long in study.names.items()}
-                numbers = {short: value for short, value in known.items() if isinstance(value, int | float)}
-                result = evaluate(formula, numbers, f"derive.{dotted}")
+            for dotted, formula in {**study.derive, **grid.derive}.items():
+                for short, text in study.names.items():
+                    if is_key(text):
+                        at(table, text, f"names.{short}")
+                result = Keys(table, study.names).evaluate(formula, f"derive.{dotted}")
                 table = put(table, dotted, int(result) if float(result).is_integer() else result)
-            found.append(Cell(key, table))
-    if (tune := study.tuning()) is not None:
-        quantities.parse(tune.quantity, "tune.quantity", study.names)
-    for place in range(len(found)):
-        unit_of(study, found, place, study.seeds.report[0], "report", None)
+            found.append(Cell(key, table, tune))
+    for place, cell in enumerate(found):
+        for family in cell.tune.families if cell.tune is not None else [None]:
+            first = {} if family is None or cell.tune is None else {**family.set, cell.tune.key: family.values[0]}
+            unit_of(found, place, study.seeds.report[0], "report", first)
     return found
 
 
-def unit_of(study: Study, cells: list[Cell], cell: int, seed: int, role: str, value: float | None) -> Unit:
+def unit_of(cells: list[Cell], cell: int, seed: int, role: str, tuned: Mapping[str, Any]) -> Unit:
     """Return a run of a cell."""
     table = put(cells[cell].table, "run.seed", seed)
-    tune = study.tuning()
-    if tune is not None:
-        table = put(table, tune.key, tune.values[0] if value is None else value)
+    for dotted, value in tuned.items():
+        table = put(table, dotted, value)
     try:
-        return Unit(cell, seed, role, value, configs.load(table))
+        return Unit(cell, seed, role, dict(tuned), configs.load(table))
     except ConfigError as error:
         raise ConfigError(f"in the cell {cells[cell].name}: {error}") from error
 

@@ -14,7 +14,7 @@ from mpilocal.study import selection
 from mpilocal.study.aggregate import aggregate
 from mpilocal.study.figures import Figure, Reference, base_of, check_layout, panelled
 from mpilocal.study.measure import Cells
-from mpilocal.study.names import Known
+from mpilocal.study.names import Known, definitions
 from mpilocal.study.quantities import Quantity, parse, verdict
 from mpilocal.study.results import Results
 from mpilocal.study.selection import Point
@@ -62,6 +62,7 @@ class Page(NamedTuple):
     y_label: str
     ticks: list[str]  # labels of the places 0, 1, …, where x is an axis of no numbers
     seeds: int
+    note: str  # what names in its formulas stand for
 
 
 def panels_of(figure: Figure, results: Results, names: Mapping[str, str], where: str) -> Page:
@@ -109,8 +110,20 @@ def panels_of(figure: Figure, results: Results, names: Mapping[str, str], where:
         ticks = [_literal(selection.shown_value(value)) for value in results.axes[figure.x]]
     seeds = max(len(point.runs) for point in chosen)
     return Page(
-        panels, figure.x_label or label_of(figure.x), figure.y_label or _y_label(figure, shown, names), ticks, seeds
+        panels,
+        figure.x_label or label_of(figure.x),
+        figure.y_label or _y_label(figure, shown, names),
+        ticks,
+        seeds,
+        _literal(", ".join(definitions(_texts(figure, shown), names))),
     )
+
+
+def _texts(figure: Figure, shown: Sequence[Quantity | str]) -> list[str]:
+    """Return all formulas of a figure."""
+    quantities = [one for one in shown if isinstance(one, Quantity)]
+    found = [text for one in quantities for text in (one.cost, one.times)]
+    return [*found, figure.where, *(reference.formula for reference in figure.references)]
 
 
 def _y_label(figure: Figure, shown: Sequence[Quantity | str], names: Mapping[str, str]) -> str:

@@ -75,7 +75,8 @@ class Cells(NamedTuple):
         if not text:
             return None
         places = [(run, row(self.quantity, run, self.where)) for run in point.runs]
-        found = [Known(run, self.names, place).evaluate(text, where) for run, place in places]
+        more = {"target": self.quantity.goal}
+        found = [Known(run, self.names, place, more).evaluate(text, where) for run, place in places]
         mean = float(np.mean(found)) if found else math.nan
         return mean if math.isfinite(mean) else None
 

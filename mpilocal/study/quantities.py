@@ -4,7 +4,7 @@
 |---|---|
 | `final` | the series `of` at the last record |
 | `best` | its smallest value, its largest where more is better |
-| `at` | its value at `round`: that of the last record up to there |
+| `at` | its value at a number of `round`, `step` or `samples`: that of the last record up to there |
 | `rounds-to`, `steps-to`, `samples-to`, `bytes-to`, `seconds-to` | where it first reaches `target`; infinite if never |
 | `cost-to` | the formula `cost` there, as `step + 25 * round` |
 
@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from mpilocal.config.typed import build, shown
@@ -26,13 +27,14 @@ from mpilocal.errors import ConfigError
 from mpilocal.study import names as naming
 from mpilocal.study import series as recorded
 from mpilocal.study.results import Run
-from mpilocal.study.series import SERIES, column, label_of, lost
+from mpilocal.study.series import SERIES, all_of, column, label_of, lost
 
 Floats = NDArray[np.float64]
 Kind = Literal[
     "final", "best", "at", "rounds-to", "steps-to", "samples-to", "bytes-to", "seconds-to", "cost-to"
 ]  # fmt: skip
 
+PLACES = ("round", "step", "samples")
 SPENT = {
     "rounds-to": "round",
     "steps-to": "step",
@@ -46,9 +48,14 @@ class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A number of one run."""
 
     kind: Kind
-    of: Annotated[str | list[str], Meta(description="A series; of several, the best at each record.")] = "suboptimality"
+    of: Annotated[
+        str | list[str],
+        Meta(description="A series; of several, or of `suboptimality*`, all averages, the best at each record."),
+    ] = "suboptimality"
     round: Annotated[int, Meta(ge=0, description="Of `at`.")] | None = None
-    target: float | None = None
+    step: Annotated[int, Meta(ge=0, description="Of `at`.")] | None = None
+    samples: Annotated[int, Meta(ge=0, description="Of `at`.")] | None = None
+    target: Annotated[float | str | None, Meta(description="A number, or a name of the study's that is one.")] = None
     cost: Annotated[str, Meta(description="Of `cost-to`: a formula in series and keys of the config.")] = ""
     times: Annotated[str, Meta(description="A formula by which the value is multiplied.")] = ""
 
@@ -56,6 +63,16 @@ class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def series(self) -> list[str]:
         """Return the names of `of`."""
         return [self.of] if isinstance(self.of, str) else self.of
+
+    @property
+    def goal(self) -> float:
+        """Return the target as the number that it is after `parse`; NaN where there is none."""
+        return self.target if isinstance(self.target, float) else math.nan
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Return the series and the number of `at`."""
+        return next(((key, at) for key in PLACES if (at := getattr(self, key)) is not None), ("round", 0))
 
     @property
     def rising(self) -> bool:
@@ -67,11 +84,13 @@ class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Return what an axis calls it."""
         of = " or ".join(label_of(one) for one in self.series)
         if self.kind == "cost-to":
-            said = f"{self.cost} to {of} {'≥' if self.rising else '≤'} {self.target:g}"
+            said = f"{self.cost} to {of} {'≥' if self.rising else '≤'} {self.goal:g}"
         elif self.kind in SPENT:
-            said = f"{SERIES[SPENT[self.kind]]} to {of} {'≥' if self.rising else '≤'} {self.target:g}"
+            said = f"{SERIES[SPENT[self.kind]]} to {of} {'≥' if self.rising else '≤'} {self.goal:g}"
         else:
-            said = {"final": f"final {of}", "best": f"best {of}", "at": f"{of} at round {self.round}"}[self.kind]
+            key, at = self.place
+            where = {"round": f"round {at}", "step": f"step {at}", "samples": f"{at} samples"}[key]
+            said = {"final": f"final {of}", "best": f"best {of}", "at": f"{of} at {where}"}[self.kind]
         return f"{said}, times {self.times}" if self.times else said
 
 
@@ -88,16 +107,24 @@ def parse(table: Any, where: str, names: Mapping[str, str] | None = None) -> Qua
         recorded.check(one, f"{where}.of")
     if len({"accuracy" in one for one in found.series}) > 1:
         raise ConfigError(f"{where}.of = {shown(found.of)} mixes series of which more and less is better")
-    needed = {"round": found.kind == "at", "target": found.kind.endswith("-to"), "cost": found.kind == "cost-to"}
+    given = [key for key in PLACES if getattr(found, key) is not None]
+    if given and found.kind != "at":
+        raise ConfigError(f'{where}.{given[0]} means nothing for the kind "{found.kind}": remove it')
+    if found.kind == "at" and len(given) != 1:
+        raise ConfigError(f'{where}: the kind "at" needs one of round, step and samples')
+    needed = {"target": found.kind.endswith("-to"), "cost": found.kind == "cost-to"}
     for key, needs in needed.items():
-        given = getattr(found, key) not in (None, "")
-        if needs and not given:
+        there = getattr(found, key) not in (None, "")
+        if needs and not there:
             raise ConfigError(f'{where}.{key} is missing: the kind "{found.kind}" needs it')
-        if given and not needs:
+        if there and not needs:
             raise ConfigError(f'{where}.{key} means nothing for the kind "{found.kind}": remove it')
     for key in ("cost", "times"):
         if text := getattr(found, key):
-            naming.check(text, names or {}, f"{where}.{key}")
+            naming.check(text, names or {}, f"{where}.{key}", more=("target",))
+    if isinstance(found.target, str):
+        constants = naming.Keys({}, {short: text for short, text in (names or {}).items() if not naming.is_key(text)})
+        found = replace(found, target=constants.evaluate(found.target, f"{where}.target"))
     return found
 
 
@@ -113,7 +140,7 @@ def value(quantity: Quantity, run: Run, names: Mapping[str, str] | None = None, 
     place = row(quantity, run, where)
     if place is None:
         return worst if quantity.kind.endswith("-to") else math.nan
-    known = naming.Known(run, names or {}, place)
+    known = naming.Known(run, names or {}, place, {"target": quantity.goal})
     if quantity.kind == "cost-to":
         found = known.evaluate(quantity.cost, f"{where}.cost")
     elif quantity.kind in SPENT:
@@ -136,17 +163,18 @@ def row(quantity: Quantity, run: Run, where: str = "quantity") -> int | None:
         ordered = -values if quantity.rising else values
         return None if np.isnan(ordered).all() else int(np.nanargmin(ordered))
     if quantity.kind == "at":
-        places = np.flatnonzero(column(run, "round") <= (quantity.round or 0))
+        key, most = quantity.place
+        places = np.flatnonzero(column(run, key, where) <= most)
         return int(places[-1]) if len(places) else None
-    target = quantity.target if quantity.target is not None else math.nan
-    reached = np.flatnonzero(values >= target if quantity.rising else values <= target)
+    reached = np.flatnonzero(values >= quantity.goal if quantity.rising else values <= quantity.goal)
     return int(reached[0]) if len(reached) else None
 
 
 def curve(quantity: Quantity, run: Run, where: str = "quantity") -> Floats:
     """Return the series of a quantity, (records,): the best of several."""
     best = np.fmax if quantity.rising else np.fmin
-    found: Floats = best.reduce([column(run, one, f"{where}.of") for one in quantity.series])
+    names = [one for name in quantity.series for one in all_of(name, run)]
+    found: Floats = best.reduce([column(run, one, f"{where}.of") for one in names])
     return found
 
 

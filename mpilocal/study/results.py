@@ -28,7 +28,7 @@ class Run(NamedTuple):
     role: str  # report, or tune
     status: str  # done, diverged or failed
     history: dict[str, Column]  # as `mpilocal.load` gives it; empty where the run diverged
-    tuned: dict[str, float]  # dotted key → the value of this run
+    tuned: dict[str, Any]  # dotted key → the value of this run
     config: dict[str, Any]
 
 
@@ -40,15 +40,14 @@ class Results(NamedTuple):
     runs: list[Run]
 
 
-def write_run(path: Path, unit: Unit, cell: Cell, key: str | None, status: str, history: dict[str, Column]) -> None:
+def write_run(path: Path, unit: Unit, cell: Cell, status: str, history: dict[str, Column]) -> None:
     """Write one finished run (DataError where that fails)."""
-    tuned = {} if key is None or unit.value is None else {key: unit.value}
     facts = {
         "cell": cell.key,
         "seed": unit.seed,
         "role": unit.role,
         "status": status,
-        "tuned": tuned,
+        "tuned": unit.tuned,
         "config": to_builtins(unit.config),
     }
 

@@ -6,16 +6,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from mpilocal import session
 from mpilocal.errors import ConfigError, DivergedError, agreed
 from mpilocal.session import Controls
-from mpilocal.study import results, tune
+from mpilocal.study import results
+from mpilocal.study import tune as tuning
 from mpilocal.study.grid import Cell, Unit, axes_of, unit_of
 from mpilocal.study.quantities import score
-from mpilocal.study.results import Results
-from mpilocal.study.structs import Study
+from mpilocal.study.results import Results, Run
+from mpilocal.study.structs import Study, Tune
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -28,6 +29,27 @@ class Plan(NamedTuple):
     ready: list[Unit]  # those that are reported, in the order of the results
     tuning: list[Unit]  # those that tuned, likewise
     edges: list[str]  # cells whose best value lies at an end of what was tried
+
+
+class Shelf:
+    """The finished runs on disk, each read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[str, Run] = {}
+
+    def file(self, unit: Unit) -> Path:
+        """Return where a run is kept."""
+        return self.folder / f"{unit.digest}.h5"
+
+    def get(self, unit: Unit) -> Run | None:
+        """Return a run, or None where it is not finished."""
+        if unit.digest not in self._read:
+            found = results.read_run(self.file(unit))
+            if found is None:
+                return None
+            self._read[unit.digest] = found
+        return self._read[unit.digest]
 
 
 def run(
@@ -56,23 +78,27 @@ def run(
         if comm.rank == 0:
             kept.mkdir(parents=True, exist_ok=True)
     begin, done = time.monotonic(), 0
+    shelf = Shelf(kept)
     while True:
         with agreed(comm):
-            plan = _plan(study, cells, kept) if comm.rank == 0 else None
+            plan = _plan(study, cells, shelf) if comm.rank == 0 else None
         plan = comm.bcast(plan)
         assert plan is not None
         if not plan.wanted:
             break
         if comm.rank == 0:
             told(f"{done} runs made, {len(plan.wanted)} more, {time.monotonic() - begin:.0f} s")
-        _share_out(study, cells, plan.wanted, comm, kept, files)
+        _share_out(cells, plan.wanted, comm, shelf, files)
         done += len(plan.wanted)
     found = None
     with agreed(comm):
         if comm.rank == 0:
             for name in plan.edges:
                 told(f"warning: the best value lies at an end of all that were tried in the cell {name}")
-            runs = [one for unit in [*plan.ready, *plan.tuning] if (one := results.read_run(_file(kept, unit)))]
+            runs = []
+            for unit in [*plan.ready, *plan.tuning]:
+                if (one := shelf.get(unit)) is not None:
+                    runs.append(one._replace(cell=cells[unit.cell].key, tuned=unit.tuned))
             found = Results(study.title, axes_of(cells), runs)
             results.write(folder / "results.h5", found)
     everywhere: Results | None = comm.bcast(found)
@@ -80,60 +106,68 @@ def run(
     return everywhere
 
 
-def _plan(study: Study, cells: list[Cell], kept: Path) -> Plan:
+def _plan(study: Study, cells: list[Cell], shelf: Shelf) -> Plan:
     """Return what to run next: the values to try in each cell, and where they are settled the reported seeds."""
-    tuning = study.tuning()
-    wanted: list[Unit] = []
-    ready: list[Unit] = []
-    tried: list[Unit] = []
-    edges: list[str] = []
+    wanted: dict[str, Unit] = {}  # cells may share runs
+    plan = Plan([], [], [], [])
     for place, cell in enumerate(cells):
-        value: float | None = None
-        if tuning is not None:
-            scores: dict[float, float] = {}
-            following = tuning.values
-            settled = True
-            while following and settled:
-                for one in following:
-                    units = [unit_of(study, cells, place, seed, "tune", one) for seed in study.seeds.tune]
-                    runs = [results.read_run(_file(kept, unit)) for unit in units]
-                    wanted += [unit for unit, run in zip(units, runs, strict=True) if run is None]
-                    settled = settled and None not in runs
-                    tried += units
-                    found = [
-                        score(tuning.quantity, run, tuning.largest, study.names) for run in runs if run is not None
-                    ]
-                    scores[one] = sum(found) / len(found) if found else math.inf
-                following = tune.missing(tuning, scores) if settled else []
-            if not settled:
-                continue
-            value = tune.chosen(scores)
-            if not tune.interior(scores):
-                edges.append(cell.name)
-        units = [unit_of(study, cells, place, seed, "report", value) for seed in study.seeds.report]
-        ready += units
-        wanted += [unit for unit in units if results.read_run(_file(kept, unit)) is None]
-    return Plan(wanted, ready, tried, edges)
+        tuned: dict[str, Any] | None = {}
+        if cell.tune is not None:
+            tuned, missing = _settled(study, cells, place, cell.tune, shelf, plan)
+            wanted |= {unit.digest: unit for unit in missing}
+        if tuned is not None:
+            units = [unit_of(cells, place, seed, "report", tuned) for seed in study.seeds.report]
+            plan.ready.extend(units)
+            wanted |= {unit.digest: unit for unit in units if shelf.get(unit) is None}
+    plan.wanted.extend(wanted.values())
+    return plan
 
 
-def _share_out(
-    study: Study, cells: list[Cell], wanted: Sequence[Unit], comm: Intracomm, kept: Path, files: Path
-) -> None:
+def _settled(
+    study: Study, cells: list[Cell], place: int, tune: Tune, shelf: Shelf, plan: Plan
+) -> tuple[dict[str, Any] | None, list[Unit]]:
+    """Return what was chosen in a cell, or None and what has yet to be run for that."""
+    missing: list[Unit] = []
+    bests: list[tuple[float, dict[str, Any], bool]] = []
+    for family in tune.families:
+        scores: dict[float, float] = {}
+        following: list[float] = family.values
+        lacking: list[Unit] = []
+        while following and not lacking:
+            for value in following:
+                tuned = {**family.set, tune.key: value}
+                units = [unit_of(cells, place, seed, "tune", tuned) for seed in study.seeds.tune]
+                plan.tuning.extend(units)
+                runs = [shelf.get(unit) for unit in units]
+                lacking += [unit for unit, run in zip(units, runs, strict=True) if run is None]
+                found = [score(tune.quantity, run, tune.largest, study.names) for run in runs if run is not None]
+                scores[value] = sum(found) / len(found) if found else math.inf
+            following = tuning.missing(family, tune.extensions, scores)
+        missing += lacking
+        best = tuning.chosen(scores)
+        bests.append((scores[best], {**family.set, tune.key: best}, tuning.interior(scores)))
+    if missing:
+        return None, missing
+    _, tuned, interior = min(bests, key=lambda one: (not math.isfinite(one[0]), one[0]))
+    if not interior:
+        plan.edges.append(cells[place].name)
+    return tuned, []
+
+
+def _share_out(cells: list[Cell], wanted: Sequence[Unit], comm: Intracomm, shelf: Shelf, files: Path) -> None:
     """Run units on equal parts of the ranks, the costly ones first; collective."""
     # As many runs side by side as there are; no run gets more ranks than it has workers.
     parts = max(min(comm.size, len(wanted)), -(-comm.size // min(_most(unit) for unit in wanted)))
     part = comm.rank * parts // comm.size
     own = cast("Intracomm", comm.Split(part, comm.rank))
     order = sorted(wanted, key=lambda unit: -unit.cost)
-    tuning = study.tuning()
-    key = None if tuning is None else tuning.key
     try:
         with agreed(comm):
             for unit in order[part::parts]:
                 status, history = _one(unit, cells, own, files)
                 with agreed(own):
                     if own.rank == 0:
-                        results.write_run(_file(kept, unit), unit, cells[unit.cell], key, status, history)
+                        results.write_run(shelf.file(unit), unit, cells[unit.cell], status, history)
     finally:
         own.Free()
 
@@ -153,7 +187,3 @@ def _most(unit: Unit) -> int:
     """Return the ranks that a run can use."""
     count = unit.config.workers.count
     return count if isinstance(count, int) else 1 << 30
-
-
-def _file(kept: Path, unit: Unit) -> Path:
-    return kept / f"{unit.digest}.h5"

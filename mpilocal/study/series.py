@@ -25,10 +25,12 @@ SERIES = {
     "gradient_norm": "$\\|\\nabla F(\\bar x)\\|$",
     "consensus": "$\\sum p_m \\|x_m - \\bar x\\|^2$ before averaging",
     "divergence": "$\\sum p_m \\|\\nabla f_m - \\nabla F\\|^2$",
+    "gradient_noise": "$\\sum w_i \\|\\nabla f_i - \\nabla F\\|^2$",
     "accuracy": "accuracy",
     "test_loss": "loss on the test rows",
     "test_accuracy": "accuracy on the test rows",
 }
+STARRED = ("suboptimality*", "objective*")
 KEYS = {
     "workers.count": "workers",
     "algorithm.local_steps": "local steps per round",
@@ -48,6 +50,8 @@ def is_series(name: str) -> bool:
 def label_of(name: str) -> str:
     """Return what an axis of a figure calls a series or a key of the config."""
     known = {**SERIES, **KEYS}
+    if name in STARRED:
+        return f"{SERIES[name[:-1]]}, best average"
     if average := average_of(name):
         return f"{SERIES[name.partition('_')[0]]}, {average}"
     if level := re.fullmatch(r"level(\d+)/(\w+)", name):
@@ -61,9 +65,17 @@ def average_of(name: str) -> str:
     return f"{rest.replace('_', ' ')} average" if base in ("suboptimality", "objective") and rest else ""
 
 
+def all_of(name: str, run: Run) -> list[str]:
+    """Return the series of a run that a name stands for: `suboptimality*` for those of all averages of the iterates."""
+    if not name.endswith("*"):
+        return [name]
+    base = name[:-1]
+    return [one for one in run.history if one == base or one.startswith(f"{base}_")]
+
+
 def check(name: str, where: str) -> None:
     """Refuse a name that no history has (ConfigError)."""
-    if not is_series(name):
+    if name not in STARRED and not is_series(name):
         raise ConfigError(f'{where} = "{name}" is not a known series; {suggest(name, SERIES)}')
 
 

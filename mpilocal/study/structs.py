@@ -12,9 +12,14 @@ from msgspec import Meta, Struct, field
 from mpilocal.config import toml
 from mpilocal.config.typed import build, check_numbers, shown
 from mpilocal.errors import ConfigError
+from mpilocal.study.names import check_definitions, is_number
 
 Table = dict[str, Any]
 Seed = Annotated[int, Meta(ge=0)]
+Values = Annotated[
+    list[Annotated[float, Meta(gt=0)]],
+    Meta(min_length=2, description="Ascending; extended by the same ratio until the best is not at an end."),
+]
 
 
 class Grid(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,6 +30,8 @@ class Grid(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     set: Annotated[Table, Meta(description="Dotted key → value, the same in all these cells.")] = field(
         default_factory=dict
     )
+    derive: Annotated[dict[str, str], Meta(description="Laid over the study's.")] = field(default_factory=dict)
+    tune: Annotated[Table | None, Meta(description="Instead of the study's.")] = None
 
 
 class Seeds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,14 +41,21 @@ class Seeds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     tune: list[Seed] = field(default_factory=list)
 
 
+class Family(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Values to try for the key that is tuned, other keys being set so."""
+
+    values: Values
+    set: Annotated[Table, Meta(description="Dotted key → value.")] = field(default_factory=dict)
+
+
 class Tune(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """In each cell `key` takes the value whose mean of `quantity` over the tuning seeds is best."""
 
     key: Annotated[str, Meta(description="Dotted key, as algorithm.step_size.")]
-    values: Annotated[
-        list[Annotated[float, Meta(gt=0)]],
-        Meta(min_length=2, description="Ascending; extended by the same ratio until the best is not at an end."),
-    ]
+    values: Values | None = None
+    families: Annotated[
+        list[Family], Meta(description="Instead of `values`: several grids, of which the best of all is taken.")
+    ] = field(default_factory=list)
     quantity: Annotated[Table, Meta(description="What is made small: a quantity, as in a claim.")]
     largest: Annotated[bool, Meta(description="Make it large instead.")] = False
     extensions: Annotated[int, Meta(ge=0, description="Values added at one end, at most.")] = 8
@@ -57,9 +71,9 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     derive: Annotated[
         dict[str, str], Meta(description="Dotted key → formula in the names of `names`, as `ceil(2e6 / (K * b * H))`.")
     ] = field(default_factory=dict)
-    names: Annotated[dict[str, str], Meta(description="Short name → dotted key, for formulas.")] = field(
-        default_factory=dict
-    )
+    names: Annotated[
+        dict[str, str], Meta(description="Short name → dotted key, number, or formula in other names; for formulas.")
+    ] = field(default_factory=dict)
     tune: Table | None = None
     claims: list[Table] = field(default_factory=list)
     figures: list[Table] = field(default_factory=list)
@@ -72,9 +86,20 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """Return the checked grids."""
         return [build(Grid, table, f"grid.{place}") for place, table in enumerate(self.grid)]
 
-    def tuning(self) -> Tune | None:
-        """Return what is tuned, checked."""
-        return None if self.tune is None else build(Tune, self.tune, "tune")
+    def tuning(self, grid: int) -> Tune | None:
+        """Return what is tuned in the cells of a grid, checked."""
+        own = self.grids()[grid].tune
+        table, where = (self.tune, "tune") if own is None else (own, f"grid.{grid}.tune")
+        if table is None:
+            return None
+        found = build(Tune, table, where)
+        if (found.values is None) == (not found.families):
+            raise ConfigError(f"{where} has to have either values or families")
+        families = found.families or [Family(values=found.values or [])]
+        for family in families:
+            if sorted(set(family.values)) != family.values:
+                raise ConfigError(f"{where}.values = {shown(family.values)} must ascend: sort them, without repeats")
+        return msgspec.structs.replace(found, values=None, families=families)
 
 
 def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tuple[Study, Path]:
@@ -88,12 +113,17 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
     Raises:
         ConfigError: it is no study.
     """
-    table = toml.override(toml.read(path), overrides)
+    table = toml.read(path)
     if size:
         table = merged(table, table.get(size, {}))
+    table = toml.override(table, overrides)
     check_numbers(table)
+    if isinstance(names := table.get("names"), dict):
+        plain = {short: repr(one) if is_number(one) else one for short, one in names.items()}
+        table = {**table, "names": plain}
     study = build(Study, table)
-    grids, tune = study.grids(), study.tuning()
+    check_definitions(study.names)
+    grids = study.grids()
     if not grids:
         raise ConfigError("grid is empty: write [[grid]] with the axes of the study at least once")
     for place, grid in enumerate(grids):
@@ -102,13 +132,11 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
                 raise ConfigError(f"grid.{place}.axes.{key} = {shown(values)} is no list of values: write some")
     if len({grid.variant for grid in grids}) < len(grids):
         raise ConfigError("two entries of grid have the same variant: give each its own name")
-    if tune is not None:
+    if any(study.tuning(place) for place in range(len(grids))):
         if not study.seeds.tune:
             raise ConfigError("seeds.tune is missing: what is tuned is never chosen on the seeds that are reported")
         if shared := sorted(set(study.seeds.tune) & set(study.seeds.report)):
             raise ConfigError(f"seeds.tune and seeds.report share {shared[0]}: no value is chosen on a reported seed")
-        if sorted(set(tune.values)) != tune.values:
-            raise ConfigError(f"tune.values = {shown(tune.values)} must ascend: sort them, without repeats")
     return study, Path(path).absolute().parent
 
 

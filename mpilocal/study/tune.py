@@ -5,24 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mpilocal.study.structs import Tune
+from mpilocal.study.structs import Family
 
 
-def missing(tune: Tune, scores: Mapping[float, float]) -> list[float]:
+def missing(family: Family, extensions: int, scores: Mapping[float, float]) -> list[float]:
     """Return the values to try next, given the score of those that were tried (the smaller the better, inf: diverged).
 
-    First all of `tune.values`; then one more at the end where the best lies, at the ratio of the last two there.
+    First all of the `family`; then one more at the end where the best lies, at the ratio of the last two there, at most
+    `extensions` at each.
     """
-    first = [value for value in tune.values if value not in scores]
+    first = [value for value in family.values if value not in scores]
     if first:
         return first
     tried = sorted(scores)
     best = chosen(scores)
-    below = sum(value < tune.values[0] for value in tried)
-    above = sum(value > tune.values[-1] for value in tried)
-    if best == tried[0] and below < tune.extensions:
+    below = sum(value < family.values[0] for value in tried)
+    above = sum(value > family.values[-1] for value in tried)
+    if best == tried[0] and below < extensions:
         return [tried[0] ** 2 / tried[1]]
-    if best == tried[-1] and above < tune.extensions and math.isfinite(scores[best]):
+    if best == tried[-1] and above < extensions and math.isfinite(scores[best]):
         return [tried[-1] ** 2 / tried[-2]]
     return []
 
