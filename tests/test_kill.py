@@ -170,6 +170,46 @@ def test_kills(tmp_path):
     assert sum(kills) >= KILLS
 
 
+STUDY = """
+title = "kills"
+base = { data = { source = "synthetic:regression", options = { rows = 240, features = 40 } }, problem = { loss = "squared", l2 = 0.1, optimum = "auto" }, workers = { count = 6 }, algorithm = { rounds = 600, local_steps = 1, batch = 2, step_size = 0.1 }, output = { record_every = 20 } }
+grid = [{ axes = { "algorithm.local_steps" = [1, 2, 4], "workers.count" = [3, 6] } }]
+seeds = { report = [1, 2], tune = [11] }
+tune = { key = "algorithm.step_size", values = [0.01, 0.02], quantity = { kind = "final" } }
+"""  # noqa: E501
+
+
+def test_a_study_that_is_killed_ten_times(tmp_path):
+    """It ends with the results of one that was not, outside its timings."""
+    file = tmp_path / "study.toml"
+    file.write_text(STUDY)
+    done = running.run(2, "study", file, "-o", tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "out"
+    seed = int(os.environ.get("MPILOCAL_SEED", time.time_ns() % 1_000_000))
+    print(f"MPILOCAL_SEED={seed}")
+    draw = random.Random(seed)
+    kept = [0]
+
+    def files() -> int:
+        return len(list(path.glob("runs/*.h5")))
+
+    for _ in range(10):
+        ranks = draw.choice([1, 2, 3])
+        with running.started(ranks, "study", file, "-o", path) as process:
+            while draw.random() < 0.95 and files() == kept[-1] and process.poll() is None:
+                time.sleep(0.1)
+            time.sleep(draw.uniform(0, 0.3))
+            assert process.poll() is None, "the study is too short for ten kills"
+            hit(draw, process)
+        kept.append(files())
+    assert kept == sorted(kept) and kept[-1] > 2, kept
+    done = running.run(3, "study", file, "-o", path)
+    assert done.returncode == 0, done.stderr
+    running.assert_same_file(path / "results.h5", tmp_path / "whole" / "results.h5")
+    assert (path / "claims.txt").read_bytes() == (tmp_path / "whole" / "claims.txt").read_bytes()
+
+
 def test_two_at_once(tmp_path):
     """Restarted while another job is still there: that one has the folder, the second leaves with 6."""
     file = save({**variants()[0], "levels": 1}, tmp_path / "c.toml")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from study_helpers import FINAL, NAMES, run
 
+from mpilocal.errors import ConfigError
 from mpilocal.study import quantities
 from mpilocal.study.aggregate import aggregate, interval
 
@@ -93,3 +94,29 @@ def test_interval_covers_as_often_as_it_says():
     low, high = interval(lambda places: aggregate(values[places], "mean"), 400)
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.08)
     assert np.isnan(interval(lambda places: places[:, 0].astype(float), 1)).all()
+
+
+def test_first_and_largest_so_far():
+    found = run()
+    names = {"start": "first_suboptimality", "top": "largest_suboptimality + 0 * start"}
+    gaps = found.history["suboptimality"]
+    for name, wanted in (("start", gaps[0]), ("top", gaps.max())):
+        quantity = quantities.parse({"kind": "final", "of": "round", "times": f"{name} / round"}, "q", names)
+        assert quantities.value(quantity, found, names) == pytest.approx(wanted)
+
+
+def test_where_a_number_may_be_a_name():
+    names = {"goal": "1 / 40", "half": "10 / 2"}
+    found = run()
+    to = quantities.parse({"kind": "rounds-to", "target": "goal"}, "q", names)
+    assert quantities.value(to, found, names) == quantities.value(
+        quantities.parse({"kind": "rounds-to", "target": 1 / 40}, "q"), found
+    )
+    at = quantities.parse({"kind": "at", "round": "half"}, "q", names)
+    assert quantities.value(at, found, names) == quantities.value(
+        quantities.parse({"kind": "at", "round": 5}, "q"), found
+    )
+    every = quantities.parse({"kind": "best", "of": "suboptimality*"}, "q", names)
+    assert quantities.value(every, found, names) == found.history["suboptimality"].min()
+    with pytest.raises(ConfigError, match="one of round, step and samples"):
+        quantities.parse({"kind": "at", "round": 1, "step": 2}, "q", names)

@@ -149,6 +149,12 @@ def test_sizes(tmp_path):
     assert structs.load(path)[0].seeds.report == [1, 2]
     quick = structs.load(path, "quick")[0]
     assert quick.seeds.report == [5] and quick.seeds.tune == [11] and quick.derive == {"algorithm.rounds": "2"}
+    one = written(tmp_path, quick={"grid": {"1": {"axes": {"workers.count": [2]}}}})
+    grids = structs.load(one, "quick")[0].grids()
+    assert [g.axes.get("workers.count") for g in grids] == [[2, 4], [2]] and grids[1].set == STUDY["grid"][1]["set"]
+    with pytest.raises(ConfigError, match=r"grid\.2: grid has 2 entries"):
+        structs.load(written(tmp_path, quick={"grid": {"2": {}}}), "quick")
+    path = written(tmp_path, quick={"seeds": {"report": [5]}})
     assert structs.load(path, "full")[0].seeds.report == [1, 2]
     assert structs.load(path, "", ["seeds.report=[7]"])[0].seeds.report == [7]
 

@@ -10,6 +10,11 @@ from typing import Any
 
 from mpilocal.errors import ConfigError, suggest
 
+
+class NoValue(ConfigError):
+    """A formula that has no value here, as 1/0."""
+
+
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -43,7 +48,7 @@ def evaluate(text: str, names: Mapping[str, float], where: str) -> float:
         known = f"numbers, + - * / // **, {', '.join(FUNCTIONS)} and the names {', '.join(names)}"
         raise ConfigError(f'{where} = "{text}" is no formula ({error}): write it with {known}') from error
     except ArithmeticError as error:
-        raise ConfigError(f'{where} = "{text}" has no value: {error}') from error
+        raise NoValue(f'{where} = "{text}" has no value: {error}') from error
 
 
 def _value(node: ast.AST, names: Mapping[str, float], where: str) -> Any:

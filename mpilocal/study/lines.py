@@ -13,6 +13,7 @@ from mpilocal.errors import DataError
 from mpilocal.study import selection
 from mpilocal.study.aggregate import aggregate
 from mpilocal.study.figures import Figure, Reference, base_of, check_layout, panelled
+from mpilocal.study.formula import NoValue
 from mpilocal.study.measure import Cells
 from mpilocal.study.names import Known, definitions
 from mpilocal.study.quantities import Quantity, parse, verdict
@@ -221,7 +222,7 @@ def _formulas(
             records = len(column(run, "round")) if run else 0
             places = np.unique(np.linspace(0, max(records - 1, 0), min(records, MOST)).astype(int))
             x = column(run, figure.x)[places] if run else NONE
-            y = [Known(run, names, int(at)).evaluate(reference.formula, key) for at in places] if run else []
+            y = [_value(Known(run, names, int(at)), reference.formula, key) for at in places] if run else []
         else:
             measure = Cells(one, figure.aggregate, names, f"{where}.y")
             x = line.x
@@ -229,6 +230,14 @@ def _formulas(
             y = [math.nan if value is None else value for value in values]
         drawn = Drawn(reference.label, x, np.array(y, np.float64), len(panel.lines) - 1)
         _add(panel, drawn)
+
+
+def _value(known: Known, formula: str, where: str) -> float:
+    """Return the value of a formula, NaN where it has none, as at step 0."""
+    try:
+        return known.evaluate(formula, where)
+    except NoValue:
+        return math.nan
 
 
 def _add(panel: Panel, drawn: Drawn) -> None:

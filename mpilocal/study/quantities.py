@@ -52,9 +52,9 @@ class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         str | list[str],
         Meta(description="A series; of several, or of `suboptimality*`, all averages, the best at each record."),
     ] = "suboptimality"
-    round: Annotated[int, Meta(ge=0, description="Of `at`.")] | None = None
-    step: Annotated[int, Meta(ge=0, description="Of `at`.")] | None = None
-    samples: Annotated[int, Meta(ge=0, description="Of `at`.")] | None = None
+    round: Annotated[float | str | None, Meta(description="Of `at`: a number, or a name that is one.")] = None
+    step: Annotated[float | str | None, Meta(description="Of `at`.")] = None
+    samples: Annotated[float | str | None, Meta(description="Of `at`.")] = None
     target: Annotated[float | str | None, Meta(description="A number, or a name of the study's that is one.")] = None
     cost: Annotated[str, Meta(description="Of `cost-to`: a formula in series and keys of the config.")] = ""
     times: Annotated[str, Meta(description="A formula by which the value is multiplied.")] = ""
@@ -70,9 +70,9 @@ class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return self.target if isinstance(self.target, float) else math.nan
 
     @property
-    def place(self) -> tuple[str, int]:
+    def place(self) -> tuple[str, float]:
         """Return the series and the number of `at`."""
-        return next(((key, at) for key in PLACES if (at := getattr(self, key)) is not None), ("round", 0))
+        return next(((key, at) for key in PLACES if isinstance(at := getattr(self, key), float)), ("round", math.nan))
 
     @property
     def rising(self) -> bool:
@@ -89,7 +89,7 @@ class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             said = f"{SERIES[SPENT[self.kind]]} to {of} {'≥' if self.rising else '≤'} {self.goal:g}"
         else:
             key, at = self.place
-            where = {"round": f"round {at}", "step": f"step {at}", "samples": f"{at} samples"}[key]
+            where = {"round": f"round {at:g}", "step": f"step {at:g}", "samples": f"{at:,.0f} samples"}[key]
             said = {"final": f"final {of}", "best": f"best {of}", "at": f"{of} at {where}"}[self.kind]
         return f"{said}, times {self.times}" if self.times else said
 
@@ -122,9 +122,10 @@ def parse(table: Any, where: str, names: Mapping[str, str] | None = None) -> Qua
     for key in ("cost", "times"):
         if text := getattr(found, key):
             naming.check(text, names or {}, f"{where}.{key}", more=("target",))
-    if isinstance(found.target, str):
-        constants = naming.Keys({}, {short: text for short, text in (names or {}).items() if not naming.is_key(text)})
-        found = replace(found, target=constants.evaluate(found.target, f"{where}.target"))
+    constants = naming.Keys({}, {short: text for short, text in (names or {}).items() if not naming.is_key(text)})
+    for key in ("target", *PLACES):
+        if isinstance(text := getattr(found, key), str):
+            found = replace(found, **{key: constants.evaluate(text, f"{where}.{key}")})
     return found
 
 

@@ -141,12 +141,30 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
 
 
 def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table with the changes laid over it, tables inside tables merged, lists replaced."""
+    """Return the table with the changes laid over it.
+
+    Tables inside tables are merged; lists are replaced, by a table whose keys are places (`grid.0.axes`) only there.
+    """
     found = dict(table)
     for key, value in changes.items():
         old = found.get(key)
-        found[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            found[key] = merged(old, value)
+        elif isinstance(old, list) and isinstance(value, Mapping):
+            found[key] = list(_at_places(old, value, key).values())
+        else:
+            found[key] = value
     return found
+
+
+def _at_places(old: list[Any], changes: Mapping[str, Any], key: str) -> dict[str, Any]:
+    places = {str(place): one for place, one in enumerate(old)}
+    for place, change in changes.items():
+        if place not in places:
+            raise ConfigError(f"{key}.{place}: {key} has {len(old)} entries, counted from 0")
+        whole = isinstance(places[place], Mapping) and isinstance(change, Mapping)
+        places[place] = merged(places[place], change) if whole else change
+    return places
 
 
 def plain(study: Study) -> dict[str, Any]:

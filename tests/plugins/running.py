@@ -167,7 +167,10 @@ def assert_same_file(one: Path, two: Path) -> None:
     assert a.keys() == b.keys()
     for name in a:
         assert a[name].dtype == b[name].dtype and a[name].shape == b[name].shape, f"{one} {two} {name}"
-        assert a[name].tobytes() == b[name].tobytes(), f"{name} of {one} and {two}: {a[name]} {b[name]}"
+        same = (
+            a[name].tolist() == b[name].tolist() if a[name].dtype == object else a[name].tobytes() == b[name].tobytes()
+        )
+        assert same, f"{name} of {one} and {two}: {a[name]} {b[name]}"
 
 
 def assert_same_run(one: Path, two: Path, names: Sequence[str] = ("history.h5",)) -> None:
