@@ -94,7 +94,7 @@ def row(
         if not math.isnan(accuracy):
             found["test_accuracy"] = accuracy
     for name, point in algorithm.averages(state, tree, rounds).items():
-        objective = problem.evaluate(point).objective
+        objective = problem.objective(point)
         found[f"objective_{name}"] = objective
         if not math.isnan(optimum):
             found[f"suboptimality_{name}"] = objective - optimum

@@ -107,6 +107,7 @@ class Problem:
         self.blocks = Blocks(evaluated, row_weights, self.comm)
         self.test = test
         self._sum = StreamSum(self.dim + 2, max(self.blocks.total, test.total if test else 1), threads)
+        self._scalar = StreamSum(1, self.blocks.total, threads)
         share = max(1, min(64, (1 << 25) // (8 * self.dim)))
         self._piece = min(max(self.blocks.count, test.count if test else 1), share * threads.count)
         self._out = np.empty((self._piece, self.dim), dtype)
@@ -152,20 +153,20 @@ class Problem:
         classifies = self.loss not in UNCLASSED
         return Value(float(objective), gradient, norm, float(total[-1]) if classifies else math.nan)
 
+    def objective(self, x: Array) -> float:
+        """Return F at x (dim,), in about half the time of `evaluate`; collective."""
+        rounded = self._typed(x)
+        point = np.asarray(rounded[0], np.float64)
+        return self._total(self.kernels.losses, rounded) + 0.5 * float(vector.dot(self._curvature() * point, point))
+
     def gradient_noise(self, x: Array, value: Value) -> float:
         """Return Σ w_i ‖∇f_i(x) − ∇F(x)‖² over all rows, weighted as in F; collective. `value` is that of x.
 
         It is σ² of a gradient drawn from all rows; where workers draw from their own, σ² and the divergence together.
         """
-        blocks, rounded = self.blocks, self._typed(x)
-        found, total = StreamSum(1, self.blocks.total, self.threads), np.zeros(1)
-        values = np.empty((blocks.count, 1))
-        args = (values, rounded, blocks.shard, int(self.loss), self.outputs)
-        self.threads.run(self.kernels.square_norms, blocks.count, args, self._slopes)
-        found.add(values, blocks.scale)
-        found.reduce(self.comm, blocks.divisor, total)
+        rounded = self._typed(x)
         mean = value.gradient - self._curvature() * np.asarray(rounded[0], np.float64)
-        return max(float(total[0]) - float(vector.dot(mean, mean)), 0.0)
+        return max(self._total(self.kernels.square_norms, rounded) - float(vector.dot(mean, mean)), 0.0)
 
     def worker_gradients(self, x: Array) -> NDArray[np.float64]:
         """Return ∇f_m(x) of the workers here (workers, dim), without what all share: the l2 term and a curvature."""
@@ -238,6 +239,16 @@ class Problem:
 
     def _typed(self, x: Array) -> Array:
         return np.ascontiguousarray(x, self.dtype).reshape(1, -1)
+
+    def _total(self, kernel: Any, point: Array) -> float:
+        """Return the weighted sum over all rows of what a kernel sums in each block; collective."""
+        blocks, total = self.blocks, np.zeros(1)
+        values = np.empty((blocks.count, 1))
+        args = (values, point, blocks.shard, int(self.loss), self.outputs)
+        self.threads.run(kernel, blocks.count, args, self._slopes)
+        self._scalar.add(values, blocks.scale)
+        self._scalar.reduce(self.comm, blocks.divisor, total)
+        return float(total[0])
 
     def _accumulate(
         self, blocks: Blocks, kernel: Any, points: tuple[Array, ...], values: bool, loss: Loss | None = None

@@ -247,10 +247,18 @@ def check_changes(before: Config, after: Config) -> Config:
         after = msgspec.structs.replace(after, workers=workers)
     if len(after.levels) == len(before.levels):
         pairs = zip(after.levels, before.levels, strict=True)
-        kept = [msgspec.structs.replace(one, group=old.group) if one.group == "node" else one for one, old in pairs]
+        kept = [
+            msgspec.structs.replace(one, group=old.group) if one.group == "node" and _sizes(old.group) else one
+            for one, old in pairs
+        ]
         after = msgspec.structs.replace(after, levels=kept)
     resumable.check(to_builtins(before), to_builtins(after))
     return after
+
+
+def _sizes(group: Any) -> bool:
+    """Return whether a group is what "node" was resolved to, or could be."""
+    return isinstance(group, dict) and "sizes" in group
 
 
 def absolute(config: Config, folder: Path) -> Config:

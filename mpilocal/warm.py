@@ -76,6 +76,7 @@ def touch(problem: Problem, tree: Tree) -> None:
         kernels.sgd_streamed(*target, streamed.sums[0].width, *scratch, 0, 0)
     kernels.sample_gradient(x, x, problem.shard, draws, loss, outputs, 0, 0, slopes, 0, 0)
     kernels.evaluate(x, np.empty((1, 2)), x, problem.shard, loss, outputs, slopes, 0, 0)
+    kernels.losses(np.empty((1, 1)), x, problem.shard, loss, outputs, slopes, 0, 0)
     kernels.square_norms(np.empty((1, 1)), x, problem.shard, loss, outputs, slopes, 0, 0)
     kernels.hessian(x, x, x, problem.shard, loss, outputs, slopes, 0, 0)
     out = np.zeros(1)

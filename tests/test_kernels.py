@@ -64,12 +64,15 @@ def test_objective_gradient_and_hessian(kernels: ModuleType, loss: str, dtype: s
         kernels.hessian(product, point, case.x[1:].copy(), *common, 0, 2)
         squares = np.empty((2, 1))
         kernels.square_norms(squares, point, *common, 0, 2)
+        only = np.empty((2, 1))
+        kernels.losses(only, point, *common, 0, 2)
         for m, worker in enumerate(case.workers):
             each = np.ones(len(worker.y))
             rows = (model._replace(ridge=None), worker.a, worker.y, each)
             close(values[m, :1], np.array([naive.objective(*rows, x)]), TOLERANCE[dtype])
             close(out[m], naive.gradient(*rows, x).ravel(), TOLERANCE[dtype])
             gradients = [naive.row_gradient(model, row, y, x) for row, y in zip(worker.a, worker.y, strict=True)]
+            close(only[m], np.array([naive.objective(*rows, x)]), TOLERANCE[dtype])
             close(squares[m], np.array([np.sum(np.square(gradients))]), TOLERANCE[dtype])
             close(product[m], naive.hessian_product(*rows, x, v).ravel(), TOLERANCE[dtype])
             if loss not in ("squared", "quadratic"):

@@ -189,25 +189,30 @@ def test_a_study_that_is_killed_ten_times(tmp_path):
     seed = int(os.environ.get("MPILOCAL_SEED", time.time_ns() % 1_000_000))
     print(f"MPILOCAL_SEED={seed}")
     draw = random.Random(seed)
-    kept = [0]
 
-    def files() -> int:
-        return len(list(path.glob("runs/*.h5")))
+    def files() -> list[Path]:
+        return sorted(path.glob("runs/*.h5"))
 
-    for _ in range(10):
-        ranks = draw.choice([1, 2, 3])
-        with running.started(ranks, "study", file, "-o", path) as process:
-            while draw.random() < 0.95 and files() == kept[-1] and process.poll() is None:
-                time.sleep(0.1)
+    kills = 0
+    while kills < 10:
+        before = len(files())
+        with running.started(draw.choice([1, 2, 3]), "study", file, "-o", path) as process:
+            early = draw.random() < 0.2
+            while not early and len(files()) == before and process.poll() is None:
+                time.sleep(0.02)
             time.sleep(draw.uniform(0, 0.3))
-            assert process.poll() is None, "the study is too short for ten kills"
-            hit(draw, process)
-        kept.append(files())
-    assert kept == sorted(kept) and kept[-1] > 2, kept
+            if process.poll() is None:
+                hit(draw, process)
+                kills += 1
+        assert len(files()) >= before  # what is finished is kept
+        if process.returncode == 0:  # too quick: some of it again
+            for one in draw.sample(files(), len(files()) // 2):
+                one.unlink()
     done = running.run(3, "study", file, "-o", path)
     assert done.returncode == 0, done.stderr
     running.assert_same_file(path / "results.h5", tmp_path / "whole" / "results.h5")
     assert (path / "claims.txt").read_bytes() == (tmp_path / "whole" / "claims.txt").read_bytes()
+    assert not [one for one in path.rglob("*") if ".tmp-" in one.name]
 
 
 def test_two_at_once(tmp_path):

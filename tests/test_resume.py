@@ -241,6 +241,11 @@ def test_what_cannot_be_resumed(tmp_path):
             resume(override)
         with pytest.raises(ConfigError, match="cannot become"):
             mpilocal.run(table, comm=comm, output=path, or_resume=True, overrides=[override])
+    with pytest.raises(ConfigError, match="levels.0.group was 2 and cannot become"):
+        grouped = {**running.table(), "levels": [{"group": 2}, {"group": "world"}]}
+        mpilocal.run(grouped, comm=comm, output=tmp_path / "grouped")
+        grouped["levels"][0]["group"] = "node"
+        mpilocal.run(grouped, comm=comm, output=tmp_path / "grouped", or_resume=True)
     with pytest.raises(ConfigError, match="holds a run"):
         mpilocal.run(table, comm=comm, output=path)
     with pytest.raises(DataError, match="there is no run in"):

@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import cli_helpers
 import numpy as np
 import pytest
 import tomli_w
 from mpi4py import MPI
+from study_helpers import STUDY, written
 
-from mpilocal.errors import ConfigError, DataError
+from mpilocal.errors import ConfigError, DataError, LaunchError
+from mpilocal.store import lock
 from mpilocal.study import formula, grid, results, runner, structs, tune
-
-STUDY: dict[str, Any] = {
-    "title": "Local steps",
-    "base": {
-        "data": {"source": "synthetic:regression", "options": {"rows": 60, "features": 4, "noise": 0.1}},
-        "problem": {"loss": "squared", "l2": 0.1, "optimum": "auto"},
-        "workers": {"count": 4},
-        "algorithm": {"rounds": 1, "local_steps": 1, "batch": 2, "step_size": 0.1},
-        "run": {"threads": 1},
-    },
-    "names": {"K": "workers.count", "H": "algorithm.local_steps"},
-    "derive": {"algorithm.rounds": "ceil(96 / (K * H))"},
-    "seeds": {"report": [1, 2], "tune": [11]},
-    "grid": [
-        {"variant": "local", "axes": {"workers.count": [2, 4], "algorithm.local_steps": [1, 4]}},
-        {
-            "variant": "minibatch",
-            "axes": {"workers.count": [4]},
-            "set": {"algorithm.name": "minibatch-sgd", "algorithm.local_steps": 4},
-        },
-    ],
-    "tune": {
-        "key": "algorithm.step_size",
-        "values": [0.5, 1.0],
-        "quantity": {"kind": "final", "of": "suboptimality"},
-    },
-}
-
-
-def written(folder: Path, **changes: Any) -> Path:
-    path = folder / "study.toml"
-    path.write_text(tomli_w.dumps(structs.merged(STUDY, changes)))
-    return path
 
 
 def made(path: Path, folder: Path, comm: Any = MPI.COMM_SELF) -> results.Results:
@@ -234,49 +203,16 @@ def test_a_grid_derives_what_it_needs(tmp_path):
     assert cell.table["algorithm"]["rounds"] == 28
 
 
-CLAIMED = """
-[[claims]]
-kind = "ordering"
-claim = "more local steps in a round, fewer rounds"
-quantity = { kind = "final", of = "round" }
-select = { variant = "local" }
-along = "algorithm.local_steps"
-direction = "decreasing"
-[[claims]]
-kind = "bound"
-claim = "the gap is below what no run reaches"
-quantity = { kind = "final" }
-at_most = 1e-300
-[[figures]]
-name = "rounds"
-x = "algorithm.local_steps"
-y = { kind = "final", of = "round" }
-lines = "workers.count"
-select = { variant = "local" }
-"""
-
-
-@pytest.mark.slow
-def test_the_command(tmp_path, mpiexec):
-    path = written(tmp_path)
-    path.write_text(path.read_text() + CLAIMED)
-    done = mpiexec(2, "study", path, "-o", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    table = (tmp_path / "out" / "claims.txt").read_text()
-    assert table.strip() in done.stdout and table.count(" yes ") == 1 and table.count(" NO ") == 1
-    drawn = [tmp_path / "out" / f"rounds.{kind}" for kind in ("png", "svg")]
-    before = [file.read_bytes() for file in drawn]
-    for file in drawn:
-        file.unlink()
-    shutil.rmtree(tmp_path / "out" / "runs")
-    done = mpiexec(1, "study", path, "-o", tmp_path / "out", "--draw", "--strict")
-    assert done.returncode == 1, done.stderr
-    assert [file.read_bytes() for file in drawn] == before and not (tmp_path / "out" / "runs").exists()
-    path.write_text(path.read_text().replace('"final", of = "round"', '"finale", of = "round"'))
-    done = mpiexec(2, "study", path, "-o", tmp_path / "other")
-    said = cli_helpers.said(done)
-    assert done.returncode == 2 and len(said) == 1 and "claims.0.quantity" in said[0], done.stderr
-    assert not (tmp_path / "other").exists()
+def test_two_at_once(tmp_path):
+    (tmp_path / "out").mkdir()
+    held = lock.hold(tmp_path / "out")
+    with pytest.raises(LaunchError, match="is in use by pid"):
+        made(written(tmp_path), tmp_path / "out")
+    os.close(held)
+    (tmp_path / "out" / "runs").mkdir(exist_ok=True)
+    (tmp_path / "out" / "runs" / ".x.h5.tmp-1-00000000").touch()  # a killed writer's
+    made(written(tmp_path, grid=[{"axes": {"workers.count": [4]}}]), tmp_path / "out")
+    assert not [one for one in tmp_path.rglob("*") if ".tmp-" in one.name]
 
 
 def test_what_holds_no_results(tmp_path):

@@ -240,6 +240,22 @@ def evaluate(out, values, x, shard, loss, outputs, slopes, first, last):
 
 
 @fast
+def losses(values, x, shard, loss, outputs, slopes, first, last):
+    """Sum over each block's rows at x[0]: values[m, 0] = Σ ℓ_i; no l2."""
+    one = x.dtype.type(1)
+    intercept = x.shape[1] // outputs > shard.features
+    for m in range(first, last):
+        total = 0.0
+        for i in range(shard.begin[m], shard.end[m]):
+            if loss == Loss.SOFTMAX:
+                row_loss, _ = row_slopes(x, 0, shard, i, loss, outputs, slopes, 0, one, x[:0], one)
+                total += row_loss
+            else:
+                total += value(loss, score(shard, i, x, 0, 0, intercept), shard.y[i], one)
+        values[m, 0] = total
+
+
+@fast
 def square_norms(values, x, shard, loss, outputs, slopes, first, last):
     """Sum over each block's rows at x[0]: values[m, 0] = Σ ‖∇ℓ_i‖²; no l2."""
     one = x.dtype.type(1)

@@ -5,13 +5,7 @@ Readers need neither the lock nor MPI, and may come while the run lives.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import re
-import socket
-import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +14,12 @@ from typing import Any, Literal, NamedTuple
 from mpilocal import atomic
 from mpilocal.config import toml
 from mpilocal.config.structs import Config
-from mpilocal.errors import ConfigError, DataError, LaunchError, MpilocalError
-from mpilocal.store import checkpoint, provenance, record
+from mpilocal.errors import ConfigError, DataError, MpilocalError
+from mpilocal.store import checkpoint, lock, provenance, record
 
 Status = Literal["running", "done", "stopped", "diverged", "failed", "interrupted"]
 
 _CONFIG = "config.toml"
-_LOCK = "lock"
-_TRIES = 5  # at the lock, 50 ms apart: a reader that asks for the status holds it for an instant
 
 
 class Recorded(NamedTuple):
@@ -41,9 +33,9 @@ class Recorded(NamedTuple):
 class RunDir:
     """A run's folder, held by this process until `close` or its death."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, held: int) -> None:
         self.path = path
-        self._lock = lock
+        self._lock = held
         self._recorded: Recorded | None = None
         atomic.sweep(path)
         atomic.sweep(self.checkpoints)
@@ -79,13 +71,13 @@ class RunDir:
             raise ConfigError(f"{path} is not a folder: name another one with -o") from error
         except OSError as error:
             raise DataError(f"cannot make the folder {path}: {error.strerror}; name another one with -o") from error
-        lock = _hold(path)
+        held = lock.hold(path)
         if holds_run(path):
-            os.close(lock)
+            os.close(held)
             raise ConfigError(
                 f"{path} holds a run: continue it with `mpilocal resume` or `run --or-resume`, or name another with -o"
             )
-        return cls(path, lock)
+        return cls(path, held)
 
     @classmethod
     def open(cls, path: str | Path) -> RunDir:
@@ -97,7 +89,7 @@ class RunDir:
         """
         path = Path(path).absolute()
         _require(path)
-        return cls(path, _hold(path))
+        return cls(path, lock.hold(path))
 
     @property
     def unbegun(self) -> bool:
@@ -185,7 +177,7 @@ def status(path: str | Path) -> Status:
         DataError: there is no run.
     """
     path = Path(path)
-    if _held(path / _LOCK):
+    if lock.held(path):
         return "running"
     history = read_run(path).history
     said: Status = history[-1].get("status", "interrupted") if history else "interrupted"
@@ -197,69 +189,3 @@ def _require(path: Path) -> None:
         raise DataError(
             f"there is no run in {path}: name the folder of one, or start one with `mpilocal run -o {path}`"
         )
-
-
-def _hold(path: Path) -> int:
-    """Return the descriptor of the lock; where the file system has none, warn and go by what the file says."""
-    file = path / _LOCK
-    try:
-        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise atomic.unwritable(file, error) from error
-    try:
-        for _ in range(_TRIES):
-            busy = _busy(lock, fcntl.LOCK_EX)
-            if not busy:
-                break
-            time.sleep(0.05)
-        who = os.pread(lock, 1000, 0).decode(errors="replace").strip()
-        if busy is None:
-            warnings.warn(f"{path} is on a file system without locks: let no two jobs write there", stacklevel=3)
-        if busy or (busy is None and _alive(who)):
-            raise LaunchError(
-                f"{path} is in use by {who or 'another process'}: wait for it, end it, or name another with -o"
-            )
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"pid {os.getpid()} on {socket.gethostname()} since {provenance.now()}\n".encode(), 0)
-    except OSError as error:
-        os.close(lock)
-        raise atomic.unwritable(file, error) from error
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock
-
-
-def _busy(lock: int, kind: int) -> bool | None:
-    """Try to lock; return whether another process has the lock, None where the file system knows no locks."""
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
-    return False
-
-
-def _alive(who: str) -> bool:
-    """Return whether the process that the lock file names lives on this host."""
-    said = re.match(r"pid (\d+) on (\S+) ", who)
-    if said is None or said[2] != socket.gethostname():
-        return False
-    try:
-        os.kill(int(said[1]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _held(file: Path) -> bool:
-    try:
-        lock = os.open(file, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        busy = _busy(lock, fcntl.LOCK_SH)
-        return _alive(os.pread(lock, 1000, 0).decode(errors="replace")) if busy is None else busy
-    finally:
-        os.close(lock)

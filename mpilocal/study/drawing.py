@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,7 @@ def _fill(paper: Any, figure: Figure, page: Page, rows: int, columns: int) -> No
     if page.seeds > 1:
         band = f", band: {BANDS[figure.band]}" if figure.band in BANDS else ""
         said.append(f"line: {figure.aggregate} of {page.seeds} seeds{band}")
-    if page.note:
-        said.append(page.note)
+    said += textwrap.wrap(page.note, 75 if len(page.panels) == 1 else 110)
     if said:
         paper.suptitle("\n".join(said), fontsize=9)
 

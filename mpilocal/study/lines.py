@@ -116,8 +116,13 @@ def panels_of(figure: Figure, results: Results, names: Mapping[str, str], where:
         figure.y_label or _y_label(figure, shown, names),
         ticks,
         seeds,
-        _literal(", ".join(definitions(_texts(figure, shown), names))),
+        _literal(", ".join([*_targets(shown), *definitions(_texts(figure, shown), names)])),
     )
+
+
+def _targets(shown: Sequence[Quantity | str]) -> list[str]:
+    goals = {f"target = {one.goal:g}" for one in shown if isinstance(one, Quantity) and not math.isnan(one.goal)}
+    return sorted(goals) if len(goals) == 1 else []
 
 
 def _texts(figure: Figure, shown: Sequence[Quantity | str]) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from mpilocal import session
-from mpilocal.errors import ConfigError, DivergedError, agreed
+from mpilocal import atomic, session
+from mpilocal.errors import ConfigError, DataError, DivergedError, agreed
 from mpilocal.session import Controls
+from mpilocal.store import lock
 from mpilocal.study import results
 from mpilocal.study import tune as tuning
 from mpilocal.study.grid import Cell, Unit, axes_of, unit_of
@@ -20,6 +22,9 @@ from mpilocal.study.structs import Study, Tune
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
+
+
+TOLD_SECONDS = 10.0  # between two lines on how far it is
 
 
 class Plan(NamedTuple):
@@ -71,14 +76,37 @@ def run(
         told: Called on root with a line now and then.
 
     Raises:
+        LaunchError: another process is at work in the folder.
         MpilocalError: of a run that cannot be; one that diverges is a result.
     """
-    kept = folder / "runs"
+    held = -1
     with agreed(comm):
         if comm.rank == 0:
-            kept.mkdir(parents=True, exist_ok=True)
+            held = _hold(folder)
+    try:
+        return _run(study, cells, comm, folder, files, told)
+    finally:
+        if held >= 0:
+            os.close(held)
+
+
+def _hold(folder: Path) -> int:
+    """Make the folder and hold it; what a killed writer left goes."""
+    try:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {folder}: {error.strerror}; name another one with -o") from error
+    held = lock.hold(folder)
+    for place in (folder, folder / "runs"):
+        atomic.sweep(place)
+    return held
+
+
+def _run(
+    study: Study, cells: list[Cell], comm: Intracomm, folder: Path, files: Path, told: Callable[[str], None]
+) -> Results:
     begin, done = time.monotonic(), 0
-    shelf = Shelf(kept)
+    shelf = Shelf(folder / "runs")
     while True:
         with agreed(comm):
             plan = _plan(study, cells, shelf) if comm.rank == 0 else None
@@ -88,7 +116,12 @@ def run(
             break
         if comm.rank == 0:
             told(f"{done} runs made, {len(plan.wanted)} more, {time.monotonic() - begin:.0f} s")
-        _share_out(cells, plan.wanted, comm, shelf, files)
+        said = time.monotonic()
+        for _ in _shared_out(cells, plan.wanted, comm, shelf, files):
+            if comm.rank == 0 and time.monotonic() - said > TOLD_SECONDS:
+                said = time.monotonic()
+                more = sum(not shelf.file(unit).exists() for unit in plan.wanted)
+                told(f"{done + len(plan.wanted) - more} runs made, {more} more, {said - begin:.0f} s")
         done += len(plan.wanted)
     found = None
     with agreed(comm):
@@ -154,8 +187,10 @@ def _settled(
     return tuned, []
 
 
-def _share_out(cells: list[Cell], wanted: Sequence[Unit], comm: Intracomm, shelf: Shelf, files: Path) -> None:
-    """Run units on equal parts of the ranks, the costly ones first; collective."""
+def _shared_out(
+    cells: list[Cell], wanted: Sequence[Unit], comm: Intracomm, shelf: Shelf, files: Path
+) -> Iterator[Unit]:
+    """Run units on equal parts of the ranks, the costly ones first, and yield those made here; collective."""
     # As many runs side by side as there are; no run gets more ranks than it has workers.
     parts = max(min(comm.size, len(wanted)), -(-comm.size // min(_most(unit) for unit in wanted)))
     part = comm.rank * parts // comm.size
@@ -168,6 +203,7 @@ def _share_out(cells: list[Cell], wanted: Sequence[Unit], comm: Intracomm, shelf
                 with agreed(own):
                     if own.rank == 0:
                         results.write_run(shelf.file(unit), unit, cells[unit.cell], status, history)
+                yield unit
     finally:
         own.Free()
 
