@@ -241,7 +241,7 @@ def test_what_cannot_be_resumed(tmp_path):
             resume(override)
         with pytest.raises(ConfigError, match="cannot become"):
             mpilocal.run(table, comm=comm, output=path, or_resume=True, overrides=[override])
-    with pytest.raises(ConfigError, match="levels.0.group was 2 and cannot become"):
+    with pytest.raises(ConfigError, match=r"levels was .* cannot become .*node"):
         grouped = {**running.table(), "levels": [{"group": 2}, {"group": "world"}]}
         mpilocal.run(grouped, comm=comm, output=tmp_path / "grouped")
         grouped["levels"][0]["group"] = "node"
