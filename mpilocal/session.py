@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mpilocal import optimum, warm
 from mpilocal.config import Config, resumable
 from mpilocal.config.kinds import parse_record_every
-from mpilocal.config.levels import Random, parse_group
+from mpilocal.config.levels import Random, Sizes, parse_group
 from mpilocal.config.structs import to_builtins
 from mpilocal.errors import CheckpointError, DataError, DivergedError, MpilocalError, agreed
 from mpilocal.guard import Guard
@@ -248,17 +248,14 @@ def check_changes(before: Config, after: Config) -> Config:
     if len(after.levels) == len(before.levels):
         pairs = zip(after.levels, before.levels, strict=True)
         kept = [
-            msgspec.structs.replace(one, group=old.group) if one.group == "node" and _sizes(old.group) else one
+            msgspec.structs.replace(one, group=old.group)
+            if (one.group, type(parse_group(old.group, ""))) == ("node", Sizes)
+            else one
             for one, old in pairs
         ]
         after = msgspec.structs.replace(after, levels=kept)
     resumable.check(to_builtins(before), to_builtins(after))
     return after
-
-
-def _sizes(group: Any) -> bool:
-    """Return whether a group is what "node" was resolved to, or could be."""
-    return isinstance(group, dict) and "sizes" in group
 
 
 def absolute(config: Config, folder: Path) -> Config:
