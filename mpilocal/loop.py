@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple
@@ -19,6 +20,8 @@ from mpilocal.errors import DivergedError, MpilocalError, agree
 from mpilocal.kernels.cpu import vector
 from mpilocal.timing import Clock
 from mpilocal.tree import Tree
+
+NEVER = sys.maxsize  # a round that never comes
 
 
 class Flag(IntEnum):
@@ -40,21 +43,21 @@ class Outcome(NamedTuple):
 
 
 class Observer:
-    """Sees each completed round; it may not change the state. All calls are collective."""
+    """Sees completed rounds; it may not change the state. All calls are collective."""
 
-    def due(self, rounds: int, last: bool) -> bool:
-        """Return whether `after` this round is collective; the same on all ranks."""
-        return False
-
-    def wants_consensus(self, rounds: int) -> bool:
-        """Return whether the drift before this round's averaging is wanted."""
-        return False
+    def next(self, rounds: int) -> int:
+        """Return the first round after `rounds` that it keeps; the same on all ranks."""
+        return NEVER
 
     def before(self, state: Any, rounds: int) -> None:
-        """See the state before the last averaging of a round, where `wants_consensus` said so."""
+        """See the state before the last averaging of a round that it keeps, or of the last."""
 
     def after(self, state: Any, rounds: int, last: bool) -> str:
-        """See the state after `rounds` rounds; return a reason to end the run here, or an empty string."""
+        """See the state after `rounds` rounds, where some observer keeps the round or the run ends here.
+
+        Returns:
+            A reason to end the run here, or an empty string.
+        """
         return ""
 
 
@@ -77,7 +80,7 @@ def run(
         tree: Who averages with whom.
         rounds: Of rounds counted from 0.
         clock: Where the seconds of each section go.
-        observers: Called at the end of each round.
+        observers: Called at the end of the rounds that they keep.
         poll: Returns this rank's flag, before each averaging.
         enter: Told the round, counted from 1, at its beginning.
         abort: An error in a local phase is raised at once, for a caller that then ends the whole job; otherwise it
@@ -90,15 +93,19 @@ def run(
     mine: Exception | None = None
     since = 0  # the round in which it came
     calls: dict[tuple[int, bool], list[int]] = {}
+    due = [observer.next(rounds.start) for observer in observers]
+    upcoming = min(due, default=NEVER)
+    local, averaging, evaluating = clock("local"), clock("average"), clock("evaluate")
     for round in rounds:
         done = round + 1
         enter(done)
         tree.met = False
         last = done == rounds.stop
+        kept = last or done == upcoming
         for number, phase in enumerate(algorithm.phases, 1):
             if mine is None:
                 try:
-                    with clock("local"):
+                    with local:
                         phase.local(state, round)
                 except Exception as error:
                     if abort:
@@ -107,12 +114,12 @@ def run(
                         raise
                     mine, since = error, done
             tree.flag = max(tree.flag, Flag.ERROR if mine is not None else poll())
-            if number == len(algorithm.phases):
-                for observer in observers:
-                    if observer.wants_consensus(done) or last:
-                        with clock("evaluate"):
+            if kept and number == len(algorithm.phases):
+                for observer, wanted in zip(observers, due, strict=True):
+                    if last or done == wanted:
+                        with evaluating:
                             observer.before(state, done)
-            with clock("average"):
+            with averaging:
                 try:
                     average(phase, state, tree, round, calls, number, mine is not None)
                 except Exception as error:
@@ -122,7 +129,7 @@ def run(
                         raise
                     mine, since = error, done
                     average(phase, state, tree, round, calls, number, True)
-        flag = meet(tree, mine, any(observer.due(done, last) for observer in observers), abort)
+        flag = meet(tree, mine, kept, abort)
         if flag == Flag.ERROR:
             raise_agreed(tree, mine, since)
         if tree.meets(round):
@@ -131,10 +138,14 @@ def run(
             if mine is None and not math.isfinite(vector.dot(state.x[0], state.x[0])):
                 mine, since = diverged(algorithm, done), done  # of this rank's rows; the others learn of it
         stopped = flag != Flag.NONE
+        if not kept and not stopped:
+            continue
         for observer in observers:
             reason = observer.after(state, done, last or stopped)
             if reason and not stopped:
                 return Outcome(done, "done", reason)
+        due = [observer.next(done) for observer in observers]
+        upcoming = min(due, default=NEVER)
         if stopped:
             status: Literal["done", "stopped"] = "done" if flag == Flag.SECONDS else "stopped"
             return Outcome(done, status, {1: "stop.seconds", 2: "the time limit", 3: "a signal"}.get(flag, ""))

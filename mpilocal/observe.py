@@ -65,13 +65,9 @@ class Recorder(Observer):
         self._written = -math.inf
         self._wait = 0.0
 
-    def due(self, rounds: int, last: bool) -> bool:
-        """Return whether this round is recorded."""
-        return last or rounds in self._records
-
-    def wants_consensus(self, rounds: int) -> bool:
-        """Return whether this round is recorded."""
-        return rounds in self._records
+    def next(self, rounds: int) -> int:
+        """Return the next round that is recorded."""
+        return self._records.next(rounds)
 
     def before(self, state: Any, rounds: int) -> None:
         """Measure the drift just before the averaging."""
@@ -85,7 +81,7 @@ class Recorder(Observer):
 
     def after(self, state: Any, rounds: int, last: bool) -> str:
         """Record the round where it is due."""
-        if not self.due(rounds, last):
+        if not last and rounds not in self._records:
             return ""
         self.record(state, rounds)
         return self.reason()
@@ -194,13 +190,14 @@ class Checkpointer(Observer):
 
     def after(self, state: Any, rounds: int, last: bool) -> str:
         """Write the checkpoint where it is due."""
-        if self.due(rounds, last):
+        if last or rounds % self.config.output.checkpoint_every == 0:
             self.write(state, rounds)
         return ""
 
-    def due(self, rounds: int, last: bool) -> bool:
-        """Return whether this round ends with a checkpoint."""
-        return last or rounds % self.config.output.checkpoint_every == 0
+    def next(self, rounds: int) -> int:
+        """Return the next round that ends with a checkpoint."""
+        every = self.config.output.checkpoint_every
+        return rounds // every * every + every
 
     def write(self, state: Any, rounds: int) -> None:
         """Write the checkpoint of `rounds`; collective."""

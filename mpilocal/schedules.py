@@ -6,6 +6,7 @@ a resumed run needs no state for it. Only + − × ÷ √ are used: the same bit
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 from fractions import Fraction
@@ -62,24 +63,26 @@ class Records:
 
     def __init__(self, kind: kinds.RecordEvery) -> None:
         self.kind = kind
-        self._last = 0
-        self._rounds = {0}
+        self._rounds = [0]  # as far as they were asked for, of a geometric kind
 
     def __contains__(self, round: object) -> bool:
         assert isinstance(round, int)
+        return round == 0 or self.next(round - 1) == round
+
+    def next(self, rounds: int) -> int:
+        """Return the first recorded round after `rounds`."""
         if isinstance(self.kind, kinds.Regular):
-            return round % self.kind.rounds == 0
-        while self._last < round:
-            self._last = max(self._last + 1, math.ceil(decimal(self.kind.ratio) * self._last))
-            self._rounds.add(self._last)
-        return round in self._rounds
+            return rounds // self.kind.rounds * self.kind.rounds + self.kind.rounds
+        while (last := self._rounds[-1]) <= rounds:
+            self._rounds.append(max(last + 1, math.ceil(decimal(self.kind.ratio) * last)))
+        return self._rounds[bisect.bisect_right(self._rounds, rounds)]
 
     def count(self, rounds: int) -> int:
         """Return how many rows a run of `rounds` records."""
         if isinstance(self.kind, kinds.Regular):
             return rounds // self.kind.rounds + 1 + (rounds % self.kind.rounds > 0)
-        self.__contains__(rounds)
-        return sum(one < rounds for one in self._rounds) + 1
+        self.next(rounds)
+        return bisect.bisect_left(self._rounds, rounds) + 1
 
 
 def step_sizes(kind: kinds.StepSize, t: Floats, facts: Facts, local_steps: int) -> Floats:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,27 @@ TITLES = {
 }
 
 
+class Section:
+    """Counts the seconds of a block; made once, as a round of one step is no longer than its clocks."""
+
+    __slots__ = ("_before", "_begin", "_clock", "_name")
+
+    def __init__(self, clock: Clock, name: str) -> None:
+        """Count for `clock`."""
+        self._clock, self._name = clock, name
+        self._before, self._begin = "", 0.0
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._before, self._clock.section = self._clock.section, self._name
+        self._begin = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        """End."""
+        self._clock.seconds[self._name] += time.perf_counter() - self._begin
+        self._clock.section = self._before
+
+
 class Clock:
     """Seconds of each section on this rank since the start of the loop."""
 
@@ -32,17 +52,11 @@ class Clock:
         self.seconds = dict.fromkeys(SECTIONS, 0.0)
         self.begin = time.perf_counter()
         self.section = "set-up"  # where the rank is now, for the watchdog
+        self._sections = {name: Section(self, name) for name in SECTIONS}
 
-    @contextmanager
-    def __call__(self, section: str) -> Iterator[None]:
-        """Count the seconds of the block."""
-        before, self.section = self.section, section
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[section] += time.perf_counter() - begin
-            self.section = before
+    def __call__(self, section: str) -> Section:
+        """Return what counts the seconds of a block, which may lie in one of another section."""
+        return self._sections[section]
 
     @property
     def elapsed(self) -> float:

@@ -73,15 +73,18 @@ def add_row(out, m, shard, i, slopes, at, outputs, factor):
 def fold(x, m, shift, sums, weighted, drifted, outputs, features, scale, drift):
     """Turn v into x = scale · v + drift · s, and bring sums[m] up to date; `weighted`, `drifted` return to 0."""
     stride = x.shape[1] // outputs
-    shifted = shift.shape[0] > 0
     for c in range(outputs):
-        for j in range(c * stride, c * stride + features):
-            for q in range(weighted.shape[0]):
-                sums[m, q, j] += weighted[q] * x[m, j]
-                if shifted:
-                    sums[m, q, j] += drifted[q] * shift[m, j]
+        begin, end = c * stride, c * stride + features
+        for q in range(weighted.shape[0]):  # a loop for each array: the compiler makes vectors of them
+            weight, drifting = weighted[q], drifted[q]
+            for j in range(begin, end):
+                sums[m, q, j] += weight * x[m, j]
+            for j in range(begin, end if shift.shape[0] > 0 else begin):
+                sums[m, q, j] += drifting * shift[m, j]
+        for j in range(begin, end):
             x[m, j] *= scale
-            if shifted:
+        if shift.shape[0] > 0:
+            for j in range(begin, end):
                 x[m, j] += drift * shift[m, j]
     for q in range(weighted.shape[0]):
         weighted[q] = 0

@@ -59,6 +59,11 @@ class Levels:
         """Keep them; `seed` draws the random ones."""
         self.levels, self.workers, self.seed = list(levels), workers, seed
         self._periods = [int(level.periods[0]) for level in self.levels]
+        # Those at which all workers average, the widest first.
+        world = len(self.levels)
+        while world and self.levels[world - 1].world:
+            world -= 1
+        self._worlds = [(number, self._periods[number]) for number in range(len(self.levels) - 1, world - 1, -1)]
         self._orders: list[tuple[tuple[int, ...], Ints]] = [((), np.arange(workers))] * len(self.levels)
 
     @property
@@ -68,11 +73,8 @@ class Levels:
 
     def world_due(self, round: int) -> int | None:
         """Return the widest level at which all workers average at the end of a round, counted from 0, or None."""
-        for number in range(len(self.levels) - 1, -1, -1):
-            level = self.levels[number]
-            if not level.world:
-                return None
-            if (round + 1) % self._periods[number] == 0:
+        for number, period in self._worlds:
+            if (round + 1) % period == 0:
                 return number
         return None
 
