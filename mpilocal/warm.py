@@ -34,6 +34,7 @@ def compile_once(made: Prepared, comm: Intracomm) -> float:
             try:
                 if (host.rank == 0) == turn:
                     touch(made.problem, made.tree)
+                    made.algorithm.warm()
             except Exception as failure:
                 error = _named(made.problem, failure) if made.problem.loss == Loss.CUSTOM else failure
             # The others sleep: a rank that spins would take the core from the one that compiles.

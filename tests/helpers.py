@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import naive
+import naive_accelerated
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,6 +50,14 @@ PROBLEMS: dict[str, tuple[Table, Table, Table]] = {
 }
 AVERAGES = ["uniform", "linear", "quadratic", {"kind": "tail", "start": 0.4}]
 
+
+def accelerated(name: str, rounds: int, local_steps: int, batch: int | str, step_size: float, **more: Any) -> Table:
+    """The table [algorithm] of an accelerated method; `more` are its options, but for keys of the table itself."""
+    own = {key: more.pop(key) for key in ("sampling", "start") if key in more}
+    table = {"name": name, "rounds": rounds, "local_steps": local_steps, "batch": batch, "step_size": step_size, **own}
+    return {**table, "options": more, "iterate_average": "last"}
+
+
 # name → [algorithm]
 METHODS: dict[str, Table] = {
     "local-sgd": {"rounds": 4, "local_steps": 3, "batch": 2, "step_size": 0.1},
@@ -85,8 +94,19 @@ METHODS: dict[str, Table] = {
         "step_size": {"kind": "inverse-time", "scale": 2.0, "shift": 20.0},
     },
     "thumb-twiddling": {"name": "thumb-twiddling", "rounds": 5, "local_steps": 4, "batch": 3, "step_size": 0.1},
+    "local-ac-sa": accelerated("local-ac-sa", 4, 3, 2, 0.1, mu=0.05),
+    "local-ac-sa-convex": accelerated("local-ac-sa", 3, 4, "all", 0.2, mu=0, stages=[5, 4, 1]),
+    "local-ac-sa-halving": accelerated(
+        "local-ac-sa", 5, 4, 3, 0.3, mu=0.8, stages="halving", gap=2.0, sigma=0.05, sampling="reshuffle"
+    ),
+    "minibatch-ac-sa": accelerated("minibatch-ac-sa", 6, 2, 3, 0.2, mu=0.1, stages=[3, 2]),
+    "fedac": accelerated("fedac", 4, 3, 2, 0.1, mu=0.05),
+    "fedac-II": accelerated("fedac", 3, 5, "all", 0.05, mu=0.1, variant="II"),
+    "fedac-naive": accelerated("fedac", 3, 3, 1, 0.05, mu=0.2, variant="naive", start="normal"),
+    "minibatch-fedac": accelerated("minibatch-fedac", 5, 2, 2, 0.2, mu=0.05),
 }
 SEED = 21
+ACCELERATED = ("local-ac-sa", "minibatch-ac-sa", "fedac", "minibatch-fedac")
 
 
 def config(problem: str, method: str, /, **sections: Table) -> Table:
@@ -174,7 +194,11 @@ def specify(table: Table) -> Spec:
     )
     local = options.get("name", "local-sgd") in ("local-sgd", "sgd")
     made: Iterator[naive.Round]
-    if local:
+    if options.get("name", "local-sgd") in ACCELERATED:
+        step_at = naive_accelerated.step_of(options, l2, [one.weight for one in workers])
+        rounds_of = naive_accelerated.minibatch if options["name"].startswith("minibatch") else naive_accelerated.local
+        made = rounds_of(model, workers, sampling, bounds, x0, step_at)
+    elif local:
         made = naive.local_sgd(model, workers, sampling, plan, x0)
     else:
         made = naive.one_step_rounds(model, workers, sampling, plan, x0, options["name"] == "thumb-twiddling")

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import naive
+import naive_accelerated
 import numpy as np
 import pytest
 from kernel_cases import (
@@ -26,6 +27,7 @@ from kernel_cases import (
 )
 from numpy.typing import NDArray
 
+from mpilocal.algorithms.recursions import AcSa, FedAc, Stage
 from mpilocal.exact import StreamSum
 from mpilocal.kernels.cpu import dense, sparse, vector
 from mpilocal.kernels.shard import Draws
@@ -114,6 +116,38 @@ def test_sample_gradient(kernels: ModuleType, loss: str, dtype: str) -> None:
             sampling = naive.Sampling(SEED, 4, reshuffle)
             want = sampling.gradient(case.model, worker, case.matrix(case.x[0]), 5, 3)
             close(out[m], want.ravel(), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("kernels", "loss"), STORAGES, ids=short)
+def test_accelerated_steps(kernels: ModuleType, loss: str, dtype: str) -> None:
+    """The recursions of the papers, over restarts and long enough for the two sequences to be nearly one."""
+    case = make(kernels, loss, dtype, seed=7)
+    known = [(AcSa(mu, [Stage(0, 3.0), Stage(9, 8.0)]), [(9, 3.0), (50, 8.0)], mu) for mu in (0.0, 0.1)]
+    both: list[tuple[Any, Any]] = [(rule, naive_accelerated.multi_stage(*stages)) for rule, *stages in known]
+    for coefficients in ((0.1, 0.5, 20.0, 21.0), (0.05, 0.05, 1.5, 4.0)):
+        step = naive_accelerated.fedac(*coefficients)
+        both.append((FedAc(*coefficients), lambda t, step=step: step))
+    options = itertools.product(both, [0.0, 0.3], [False, True], [1, 3, "all"], [False, True])
+    for (rule, step_at), l2, intercept, batch, reshuffle in options:
+        scale = 0.3 if loss == "exponential" else 1
+        case = make(kernels, loss, dtype, intercept=intercept, l2=l2, seed=1, scale=scale)
+        size = 0 if batch == "all" else int(batch)
+        first, last = 4, 18
+        x, v = case.x.copy(), case.x[::-1].copy()
+        draws = Draws(np.uint64(SEED), FIRST_WORKER, reshuffle, size)
+        kind = (int(LOSSES[loss]), case.model.outputs, case.dtype.type(l2), first)
+        table = rule(first, last).astype(dtype)
+        work = (*scratch(case, size)[:2], np.empty((2, case.dim), dtype))
+        kernels.accelerated(x, v, table, case.shard, draws, *kind, *work, 0, 2)
+        for m, worker in enumerate(case.workers):
+            sampling = naive.Sampling(SEED, batch, reshuffle)
+            want = case.matrix(case.x[m]), case.matrix(case.x[1 - m])
+            for t in range(first, last):
+                gradient = naive_accelerated.gradient(case.model, sampling, [worker._replace(weight=1.0)], t, 1)
+                want = step_at(t)(gradient, *want)
+            close(x[m], want[0].ravel(), 4 * TOLERANCE[dtype])
+            close(v[m], want[1].ravel(), 4 * TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("kernels", [dense, sparse], ids=short)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from mpilocal.algorithms.base import Algorithm, Phase, Setting
+from mpilocal.config.typed import expected, typed
 from mpilocal.errors import ConfigError, suggest
 from mpilocal.plugins import find
 
@@ -15,6 +17,10 @@ METHODS = {
     "minibatch-sgd": "mpilocal.algorithms.minibatch_sgd:minibatch_sgd",
     "thumb-twiddling": "mpilocal.algorithms.thumb_twiddling:thumb_twiddling",
     "sgd": "mpilocal.algorithms.sgd:sgd",
+    "local-ac-sa": "mpilocal.algorithms.local_ac_sa:local_ac_sa",
+    "minibatch-ac-sa": "mpilocal.algorithms.minibatch_ac_sa:minibatch_ac_sa",
+    "fedac": "mpilocal.algorithms.fedac:fedac",
+    "minibatch-fedac": "mpilocal.algorithms.fedac:minibatch_fedac",
 }
 
 
@@ -38,7 +44,17 @@ def build(setting: Setting, folder: Path) -> Algorithm:
     for key, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and key not in setting.options.options:
             raise ConfigError(f'algorithm.options.{key} is missing: "{name}" needs it')
-    return method(setting, **setting.options.options)
+    return method(setting, **{key: _typed(method, key, value) for key, value in setting.options.options.items()})
+
+
+def _typed(method: Callable[..., Algorithm], key: str, value: Any) -> Any:
+    """Return the value of an option as the method's annotation wants it, where it has one that is understood."""
+    try:
+        kind = get_type_hints(method, include_extras=True)[key]
+        expected(kind)
+    except (KeyError, NameError, TypeError):  # a user's method may be annotated otherwise
+        return value
+    return typed(kind, value, f"algorithm.options.{key}")
 
 
 __all__ = ["METHODS", "Algorithm", "Phase", "Setting", "build"]

@@ -59,6 +59,7 @@ class Algorithm(NamedTuple):
     common: frozenset[str] = frozenset()  # fields of the state that are equal on all ranks
     vectors: int = 1  # of length dim that a worker gives to the averagings of a round
     averages: Callable[[Any, Tree, int], dict[str, Array]] = lambda state, tree, rounds: {}  # x̂ by name; collective
+    warm: Callable[[], None] = lambda: None  # call the kernels that only this method uses on nothing
 
 
 def samples_of(setting: Setting, per_step: int) -> Callable[[int], int]:

@@ -33,6 +33,59 @@ def minibatch_sgd(setting: Setting) -> Algorithm:
     return gradient_rounds(setting, lambda count: 1, setting.schedule.one_step())
 
 
+class Gradients:
+    """The mean gradient of a round at one point: of `per_round` samples of each worker, or of H·b."""
+
+    def __init__(self, setting: Setting, per_round: int | None = None) -> None:
+        """Make the buffers.
+
+        Raises:
+            ConfigError: not all workers average in every round.
+        """
+        problem, tree = setting.problem, setting.tree
+        if not tree.levels.flat:
+            raise ConfigError(
+                f'algorithm.name = "{setting.options.name}" averages gradients in every round: '
+                "remove [[levels]], set the world's period to 1, or take local-sgd, which with local_steps = 1 is "
+                "minibatch SGD inside each group"
+            )
+        self._problem, self._schedule, self._tree = problem, setting.schedule, tree
+        self._batch, self._per_round = setting.batch, per_round
+        self._draws = setting.draws(setting.batch)
+        self._slopes = [(np.empty(max(8, problem.outputs), problem.dtype),) for _ in range(problem.threads.count)]
+        penalty = np.where(problem.penalised, problem.l2, 0.0).astype(problem.dtype)
+        ridge = getattr(problem.shard, "ridge", np.empty(0))
+        self._penalty = penalty + ridge if len(ridge) else penalty
+        self._rows = np.zeros((tree.count, problem.dim), problem.dtype)  # of the round, from local to mean
+        self._values = np.empty((tree.count, 2))
+        self._counts = (problem.shard.end - problem.shard.begin).astype(problem.dtype)[:, None]
+        # Of all rows a round takes the gradient once, whatever H; `per_round` samples else, or H·b.
+        drawn = samples_of(setting, setting.batch)
+        each = problem.sampled_rows if self._batch == 0 else None if per_round is None else per_round * tree.workers
+        self.samples: Callable[[int], int] = drawn if each is None else lambda rounds: rounds * each
+
+    def local(self, point: Array, round: int) -> None:
+        """Take each worker's gradient at `point` (1, dim), without l2."""
+        problem, kernels = self._problem, self._problem.kernels
+        loss, outputs = int(problem.loss), problem.outputs
+        if self._batch == 0:
+            args = (self._rows, self._values, point, problem.shard, loss, outputs)
+            problem.threads.run(kernels.evaluate, self._tree.count, args, self._slopes)
+            self._rows[:] /= self._counts
+            return
+        first, last = self._schedule.first(round), self._schedule.first(round + 1)
+        counter, count = first * self._batch, (last - first) * self._batch
+        if self._per_round is not None:
+            counter, count = round * self._per_round, self._per_round
+        drawing = (self._rows, point, problem.shard, self._draws, loss, outputs, counter, count)
+        problem.threads.run(kernels.sample_gradient, self._tree.count, drawing, self._slopes)
+
+    def mean(self, tree: Tree, round: int, point: Array) -> Array:
+        """Return Σ p_m ∇f_m + λ x at the `point` (1, dim) of `local`, (1, dim); collective."""
+        tree.mean(self._rows, round)
+        return np.asarray(self._rows[0] + self._penalty * point, self._rows.dtype)
+
+
 def gradient_rounds(
     setting: Setting, factor: Callable[[int], int], clock: Schedule, per_round: int | None = None
 ) -> Algorithm:
@@ -40,53 +93,21 @@ def gradient_rounds(
 
     `clock` is the schedule by which steps and weights count; per_round None is H·b.
     """
-    problem, schedule, tree = setting.problem, setting.schedule, setting.tree
-    if not tree.levels.flat:
-        raise ConfigError(
-            f'algorithm.name = "{setting.options.name}" averages gradients in every round: '
-            "remove [[levels]], set the world's period to 1, or take local-sgd, which with local_steps = 1 is "
-            "minibatch SGD inside each group"
-        )
-    batch = setting.batch
-    draws = setting.draws(batch)
-    kernels = problem.kernels
-    slopes = [(np.empty(max(8, problem.outputs), problem.dtype),) for _ in range(problem.threads.count)]
-    penalty = np.where(problem.penalised, problem.l2, 0.0).astype(problem.dtype)
-    ridge = getattr(problem.shard, "ridge", np.empty(0))
-    if len(ridge):
-        penalty = penalty + ridge
-    gradient = np.zeros((tree.count, problem.dim), problem.dtype)  # of the round, from local to average
-    values = np.empty((tree.count, 2))
-    rows = (problem.shard.end - problem.shard.begin).astype(problem.dtype)[:, None]
+    problem, schedule = setting.problem, setting.schedule
+    gradients = Gradients(setting, per_round)
 
     def init(x0: Array) -> State:
         return State(x0.astype(problem.dtype).reshape(1, -1), np.zeros((len(clock.averages), problem.dim)))
 
-    def count_of(round: int) -> tuple[int, int, int]:
-        """Return (first draw, draws, local steps) of a round."""
-        first, last = schedule.first(round), schedule.first(round + 1)
-        if per_round is not None:
-            return round * per_round, per_round, last - first
-        return first * batch, (last - first) * batch, last - first
-
     def local(state: State, round: int) -> None:
-        counter, count, _ = count_of(round)
-        common = (problem.shard, int(problem.loss), problem.outputs)
-        if batch == 0:
-            problem.threads.run(kernels.evaluate, tree.count, (gradient, values, state.x, *common), slopes)
-            gradient[:] /= rows
-        else:
-            args = (gradient, state.x, problem.shard, draws, *common[1:], counter, count)
-            problem.threads.run(kernels.sample_gradient, tree.count, args, slopes)
+        gradients.local(state.x, round)
 
     def average(state: State, tree: Tree, round: int) -> None:
         _, eta, weights = clock.begin(round)
-        x = state.x[0]
         for q in range(weights.shape[1]):
-            state.total[q] += weights[:, q].sum() * x
-        tree.mean(gradient, round)
-        step = eta[0] * problem.dtype.type(factor(count_of(round)[2]))
-        state.x[:] = x - step * (gradient[0] + penalty * x)
+            state.total[q] += weights[:, q].sum() * state.x[0]
+        step = eta[0] * problem.dtype.type(factor(schedule.first(round + 1) - schedule.first(round)))
+        state.x[:] -= step * gradients.mean(tree, round, state.x)
 
     def averages(state: State, tree: Tree, rounds: int) -> dict[str, Array]:
         steps = clock.first(rounds)
@@ -96,14 +117,11 @@ def gradient_rounds(
             for name, (total, weight) in sums.items()
         }
 
-    drawn = samples_of(setting, batch)
-    # Of all rows a round takes the gradient once, whatever H; `per_round` samples else, or H·b.
-    each = problem.sampled_rows if batch == 0 else None if per_round is None else per_round * tree.workers
     return Algorithm(
         init=init,
         phases=(Phase(local, average),),
         steps=clock.first,
-        samples=drawn if each is None else lambda rounds: rounds * each,
+        samples=gradients.samples,
         common=frozenset({"x", "total"}),
         averages=averages,
     )

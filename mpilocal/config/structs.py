@@ -72,7 +72,7 @@ class Workers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Algorithm(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The method and its schedule."""
 
-    name: Annotated[str, Meta(description="local-sgd, minibatch-sgd, thumb-twiddling, sgd, or FILE.py:NAME.")] = (
+    name: Annotated[str, Meta(description="A method, such as local-sgd, minibatch-sgd, fedac; or FILE.py:NAME.")] = (
         "local-sgd"
     )
     rounds: Annotated[int, Meta(ge=1, description="R: local phases, each with an averaging after it.")]

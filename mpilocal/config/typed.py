@@ -34,7 +34,7 @@ def build(kind: type[S], table: Any, where: str = "") -> S:
         path = f"{where}.{key}" if where else key
         nested = field.type if isinstance(field.type, type) and issubclass(field.type, Struct) else None
         if key in table:
-            values[field.name] = build(nested, table[key], path) if nested else _value(field.type, table[key], path)
+            values[field.name] = build(nested, table[key], path) if nested else typed(field.type, table[key], path)
         elif field.required and nested:
             values[field.name] = build(nested, {}, path)
         elif field.required:
@@ -42,7 +42,8 @@ def build(kind: type[S], table: Any, where: str = "") -> S:
     return kind(**values)
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
+def typed(kind: Any, value: Any, where: str) -> Any:
+    """Return a value as `kind`; `where` is its dotted key; ConfigError where it does not fit."""
     inner = get_args(kind)[0] if get_origin(kind) is list else None
     if isinstance(inner, type) and issubclass(inner, Struct):
         if not isinstance(value, list):

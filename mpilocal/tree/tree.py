@@ -40,7 +40,8 @@ class Tree:
         workers: M, on all ranks.
         first: global id of the first worker here.
         count: how many are here.
-        weights: p_m of the workers here, (count,). scale: p_m / max p, whose mean is `Σ scale_m x_m / divisor`.
+        weights: p_m of the workers here, (count,); all_weights: of all, (workers,).
+        scale: p_m / max p, whose mean is `Σ scale_m x_m / divisor`.
         levels: which groups there are and when they average.
         ledger: of this rank's workers, per level; `totals` adds up the ranks.
         wires: what this rank sent, per level. seconds: in the averagings of each level.
@@ -69,6 +70,7 @@ class Tree:
         self.workers = workers
         self.first, last = block(workers, self.size, self.rank)
         self.count = last - self.first
+        self.all_weights = np.asarray(weights, np.float64)
         self.weights = np.ascontiguousarray(weights[self.first : last], np.float64)
         scale, self._divisor = relative(weights)
         self.scale = np.ascontiguousarray(scale[self.first : last])
