@@ -23,7 +23,7 @@ from mpilocal.data.share import share
 from mpilocal.errors import ConfigError, DataError, MpilocalError, agreed
 from mpilocal.kernels.scalar import Loss
 from mpilocal.kernels.shard import Dense, Sparse
-from mpilocal.problem import Blocks, Problem, Shard, row_weights
+from mpilocal.problem import MARGIN, Blocks, Problem, Shard, row_weights
 from mpilocal.schedules import Facts, Schedule
 from mpilocal.threads import Threads
 from mpilocal.tree.levels import Levels, resolve
@@ -42,7 +42,6 @@ LOSSES = {
     "softmax": Loss.SOFTMAX,
     "quadratic": Loss.LINEAR,
 }
-MARGIN = (Loss.LOGISTIC, Loss.SQUARED_HINGE, Loss.SMOOTH_HINGE, Loss.EXPONENTIAL)
 
 
 class Prepared(NamedTuple):

@@ -25,6 +25,7 @@ CHUNK = 4096  # rows that are summed in floating point, in their order; only exa
 
 # sup ℓ'' of each loss: the objective is smooth with L = sup ℓ'' · λ_max(Σ p_m A_mᵀA_m / N_m) + l2.
 UNCLASSED = (Loss.SQUARED, Loss.LINEAR, Loss.CUSTOM)  # labels need not be classes
+MARGIN = (Loss.LOGISTIC, Loss.SQUARED_HINGE, Loss.SMOOTH_HINGE, Loss.EXPONENTIAL)  # labels are ±1
 CURVATURE = {
     Loss.LOGISTIC: 0.25,
     Loss.SQUARED: 1.0,

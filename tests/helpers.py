@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import naive
-import naive_accelerated
+import naive_methods
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,6 +94,15 @@ METHODS: dict[str, Table] = {
         "step_size": {"kind": "inverse-time", "scale": 2.0, "shift": 20.0},
     },
     "thumb-twiddling": {"name": "thumb-twiddling", "rounds": 5, "local_steps": 4, "batch": 3, "step_size": 0.1},
+    "modified-local-gd": {
+        "name": "modified-local-gd",
+        "rounds": 4,
+        "local_steps": 3,
+        "batch": 2,
+        "step_size": 0.1,
+        "options": {"pull": 0.4, "anchor_exponent": 0.7},
+        "start": "normal",
+    },
     "local-ac-sa": accelerated("local-ac-sa", 4, 3, 2, 0.1, mu=0.05),
     "local-ac-sa-convex": accelerated("local-ac-sa", 3, 4, "all", 0.2, mu=0, stages=[5, 4, 1]),
     "local-ac-sa-halving": accelerated(
@@ -192,12 +201,15 @@ def specify(table: Table) -> Spec:
         options.get("server_step_size", 1.0),
         options.get("inner_step_size"),
     )
-    local = options.get("name", "local-sgd") in ("local-sgd", "sgd")
+    local = options.get("name", "local-sgd") in ("local-sgd", "sgd", "modified-local-gd")
     made: Iterator[naive.Round]
     if options.get("name", "local-sgd") in ACCELERATED:
-        step_at = naive_accelerated.step_of(options, l2, [one.weight for one in workers])
-        rounds_of = naive_accelerated.minibatch if options["name"].startswith("minibatch") else naive_accelerated.local
+        step_at = naive_methods.step_of(options, l2, [one.weight for one in workers])
+        rounds_of = naive_methods.minibatch if options["name"].startswith("minibatch") else naive_methods.local
         made = rounds_of(model, workers, sampling, bounds, x0, step_at)
+    elif options.get("name") == "modified-local-gd":
+        own = options["options"]
+        made = naive_methods.modified_local_gd(model, workers, sampling, plan, x0, own["pull"], own["anchor_exponent"])
     elif local:
         made = naive.local_sgd(model, workers, sampling, plan, x0)
     else:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import naive
-import naive_accelerated
+import naive_methods
 import numpy as np
 import pytest
 from kernel_cases import (
@@ -124,9 +124,9 @@ def test_accelerated_steps(kernels: ModuleType, loss: str, dtype: str) -> None:
     """The recursions of the papers, over restarts and long enough for the two sequences to be nearly one."""
     case = make(kernels, loss, dtype, seed=7)
     known = [(AcSa(mu, [Stage(0, 3.0), Stage(9, 8.0)]), [(9, 3.0), (50, 8.0)], mu) for mu in (0.0, 0.1)]
-    both: list[tuple[Any, Any]] = [(rule, naive_accelerated.multi_stage(*stages)) for rule, *stages in known]
+    both: list[tuple[Any, Any]] = [(rule, naive_methods.multi_stage(*stages)) for rule, *stages in known]
     for coefficients in ((0.1, 0.5, 20.0, 21.0), (0.05, 0.05, 1.5, 4.0)):
-        step = naive_accelerated.fedac(*coefficients)
+        step = naive_methods.fedac(*coefficients)
         both.append((FedAc(*coefficients), lambda t, step=step: step))
     options = itertools.product(both, [0.0, 0.3], [False, True], [1, 3, "all"], [False, True])
     for (rule, step_at), l2, intercept, batch, reshuffle in options:
@@ -144,7 +144,7 @@ def test_accelerated_steps(kernels: ModuleType, loss: str, dtype: str) -> None:
             sampling = naive.Sampling(SEED, batch, reshuffle)
             want = case.matrix(case.x[m]), case.matrix(case.x[1 - m])
             for t in range(first, last):
-                gradient = naive_accelerated.gradient(case.model, sampling, [worker._replace(weight=1.0)], t, 1)
+                gradient = naive_methods.gradient(case.model, sampling, [worker._replace(weight=1.0)], t, 1)
                 want = step_at(t)(gradient, *want)
             close(x[m], want[0].ravel(), 4 * TOLERANCE[dtype])
             close(v[m], want[1].ravel(), 4 * TOLERANCE[dtype])

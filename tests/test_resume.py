@@ -44,6 +44,12 @@ def cases():
                 )
     geometric = {**OUTPUT, "record_every": {"kind": "geometric", "ratio": 1.5}}
     yield "geometric-records", helpers.config("dense-logistic", "local-sgd", algorithm={"rounds": 7}, output=geometric)
+    for aggregation in ("mean", "halpern", "dykstra"):
+        table = helpers.config("dense-logistic", "local-sgd", output=OUTPUT)
+        table["data"] = {"source": "synthetic:separable", "options": {"rows": 24, "features": 6, "seed": 1}}
+        table["algorithm"] = {"name": "local-projection", "rounds": 6, "step_size": 1.0}
+        table["algorithm"]["options"] = {"aggregation": aggregation}
+        yield f"local-projection-{aggregation}", table
     for average in ("last", ["uniform"]):  # more workers than one limb carries: their mean is streamed
         for period in (1, 2):
             table = running.table()

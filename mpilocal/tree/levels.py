@@ -78,6 +78,10 @@ class Levels:
                 return number
         return None
 
+    def world_averagings(self, rounds: int) -> int:
+        """Return how often all workers have averaged after `rounds` rounds."""
+        return rounds // self._worlds[-1][1] if self._worlds else 0
+
     def order(self, number: int, round: int) -> Ints:
         """Return the order (workers,) of a level in a round, counted from 0; groups are runs of it."""
         level = self.levels[number]

@@ -1,4 +1,4 @@
-"""Accelerated methods as the papers write them: AC-SA (Ghadimi and Lan) and FedAc (Yuan and Ma)."""
+"""Methods as their papers write them: AC-SA (Ghadimi and Lan), FedAc (Yuan and Ma), modified Local-GD (Zhu et al.)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from naive import Array, Model, Round, Sampling, Worker, mean, penalty
+from naive import Array, Model, Plan, Round, Sampling, Visit, Worker, local_steps, mean, penalty
 
 # (gradient at a point, x_ag, x) → (x_ag, x)
 Step = Callable[[Callable[[Array], Array], Array, Array], tuple[Array, Array]]
@@ -127,3 +127,27 @@ def minibatch(
     for r, (first, last) in enumerate(itertools.pairwise(bounds)):
         ag, x = step_at(r)(gradient(model, sampling, workers, first, last - first), ag, x)
         yield Round(ag, 0.0, [])
+
+
+def modified_local_gd(
+    model: Model, workers: Sequence[Worker], sampling: Sampling, plan: Plan, x0: Array, pull: float, exponent: float
+) -> Iterator[Round]:
+    """Local steps pulled to the iterate at which the round began; the mean pulled to the start."""
+    x, visits = x0, list[Visit]()
+    p = [m.weight for m in workers]
+    strong = model._replace(l2=model.l2 + pull)
+    yield Round(x, 0.0, [])
+    for k, (first, last) in enumerate(itertools.pairwise(plan.bounds)):
+        shift = (penalty(model, x) - penalty(strong, x)) * x
+        etas = [plan.eta(t) for t in range(first, last)]
+        ends = []
+        for m in workers:
+
+            def visit(t: int, at: Array, m: Worker = m) -> None:
+                visits.append(Visit(t, m.weight * at))
+
+            ends.append(local_steps(strong, m, sampling, x, etas, first, shift, visit)[0])
+        drift = math.fsum(w * float(np.sum((end - mean(ends, p)) ** 2)) for w, end in zip(p, ends, strict=True))
+        away = (k + 2) ** -exponent
+        x = away * x0 + (1 - away) * mean(ends, p)
+        yield Round(x, drift, visits)
