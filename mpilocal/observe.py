@@ -14,6 +14,7 @@ from mpilocal import metrics
 from mpilocal.algorithms.base import Algorithm
 from mpilocal.config.kinds import parse_record_every
 from mpilocal.config.structs import Config
+from mpilocal.direction import Direction
 from mpilocal.divergence import Divergence
 from mpilocal.errors import CheckpointError, DivergedError, agree, agreed
 from mpilocal.loop import Observer
@@ -60,6 +61,8 @@ class Recorder(Observer):
         self._records = Records(parse_record_every(config.output.record_every))
         self._measure = metrics.Consensus(tree)
         self._divergence = Divergence(problem, tree) if config.output.divergence else None
+        self.direction: Direction | None = None
+        self._own_direction = math.nan
         self._levels = {f"level{number}/consensus": 0.0 for number in range(1, len(tree.levels.levels) + 1)}
         self._consensus, self._measured = 0.0, 0
         self._written = -math.inf
@@ -72,6 +75,9 @@ class Recorder(Observer):
     def before(self, state: Any, rounds: int) -> None:
         """Measure the drift just before the averaging."""
         self._consensus, self._measured = self._measure(self.tree, state.x), rounds
+        if self.direction is not None:
+            streamed = self.tree.stream is not None and state.x is self.tree.stream.x
+            self._own_direction = math.nan if streamed else self.direction.iterates(state.x)
         if self._divergence is not None:
             self._levels = self._divergence.iterates(state.x, rounds, self._consensus)
 
@@ -109,6 +115,9 @@ class Recorder(Observer):
             with self.clock("evaluate"):
                 self.row |= self._divergence.gradients(self.average, rounds)
                 self.row |= self._levels if self._measured == rounds else dict.fromkeys(self._levels, math.nan)
+        if self.direction is not None:
+            self.row |= self.direction.average(self.average)
+            self.row["local_direction_error"] = self._own_direction if self._measured == rounds else math.nan
         self.timings = self._timings(sent)
         try:
             if self.history is not None:

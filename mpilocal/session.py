@@ -19,6 +19,7 @@ from mpilocal.config import Config, resumable
 from mpilocal.config.kinds import parse_record_every
 from mpilocal.config.levels import Random, Sizes, parse_group
 from mpilocal.config.structs import to_builtins
+from mpilocal.direction import Direction
 from mpilocal.errors import CheckpointError, DataError, DivergedError, MpilocalError, agreed
 from mpilocal.guard import Guard
 from mpilocal.loop import Outcome
@@ -137,6 +138,7 @@ def _carry_out(
         first, average, keeper_counters = restore_state(made, comm, run, state, controls.warn)
         history, row, earlier = reread(run, first, comm)
     recorder = Recorder(config, algorithm, problem, tree, clock, found.value, history, earlier, controls.told)
+    recorder.direction = Direction(problem, tree, comm) if config.output.direction else None
     recorder.row, recorder.average = row, average
     keeper = Checkpointer(config, algorithm, tree, clock, run, recorder)
     ended = ""  # why there is nothing left to do before the last round

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 from numpy.typing import NDArray
 
 import mpilocal
-from mpilocal.algorithms.local_projection import project
 from mpilocal.errors import ConfigError
+from mpilocal.kernels.scalar import Loss
+from mpilocal.kernels.shard import Dense, Sparse
+from mpilocal.optimum.margin import max_margin
+from mpilocal.projection import nearest
 
 SVM = np.array([1.0, 0.0])
 LIMIT = np.log(6) / 3.5  # of E ‖w‖ for the two points, each with its own worker
@@ -113,13 +118,83 @@ def test_aggregations_of_exact_local_solutions() -> None:
     np.testing.assert_allclose(after(3000, "dykstra"), svm, atol=1e-10)  # the vector itself, not its direction only
 
 
+@pytest.mark.parallel([1, 2, 3])
+def test_the_direction_is_recorded() -> None:
+    """‖x̄‖ and E of x̄ and of the local iterates, the separator found among many rows; the same bits on all ranks."""
+
+    comm = MPI.COMM_WORLD
+    for intercept, dtype in ((False, "float64"), (True, "float64"), (False, "float32")):
+        table = separable("local-sgd", 3)
+        table["data"]["options"] = {"rows": 3000, "features": 7, "seed": 4}
+        table["algorithm"] = {"rounds": 3, "local_steps": 4, "batch": "all", "step_size": 0.5}
+        table["problem"] = {"loss": "logistic", "intercept": intercept}
+        table["output"] = {"direction": True}
+        table["run"] = {"dtype": dtype, "threads": 1}
+        result = mpilocal.run(table, comm=comm)
+        history, w = result.history, result.average
+        assert history["norm"][-1] == pytest.approx(np.linalg.norm(w), rel=1e-12)
+        assert np.isnan(history["direction_error"][0])
+        if not intercept:
+            assert history["direction_error"][-1] == pytest.approx(
+                error(w, np.eye(7)[0]), rel=1e-9 if dtype == "float64" else 1e-5
+            )
+        drift = history["local_direction_error"][1:] - history["direction_error"][1:]
+        assert (np.abs(drift) < 0.5).all() and (drift != 0).any()
+        alone = mpilocal.run(table, comm=MPI.COMM_SELF)
+        for name in ("norm", "direction_error", "local_direction_error"):
+            assert alone.history[name].tobytes() == history[name].tobytes(), name
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_separator_is_the_shortest(sparse: bool) -> None:
+    """Against scikit-learn's SVC with a large C, on rows of which few lie on the margin."""
+    from sklearn.svm import SVC
+
+    draw = np.random.default_rng(5)
+    a = draw.standard_normal((900, 6)) * (draw.random((900, 6)) < (0.5 if sparse else 1))
+    truth = draw.standard_normal(6)
+    a = a[np.abs(a @ truth) > 0.3]
+    y = np.sign(a @ truth)
+    shard: Any = Dense(a, y, np.array([0]), np.array([len(a)]), np.empty(0))
+    if sparse:
+        rows, columns = np.nonzero(a)
+        pointers = np.searchsorted(rows, np.arange(len(a) + 1)).astype(np.int64)
+        shard = Sparse(a[rows, columns], columns.astype(np.int32), pointers, y, shard.begin, shard.end, 6)
+    problem: Any = SimpleNamespace(
+        loss=Loss.LOGISTIC, name="logistic", blocks=SimpleNamespace(shard=shard), dim=6, intercept=False
+    )
+    w = max_margin(problem, MPI.COMM_SELF)
+    assert (y * (a @ w)).min() == pytest.approx(1.0, abs=1e-10)
+    machine = SVC(C=1e8, kernel="linear", tol=1e-8).fit(np.vstack([a, -a]), np.concatenate([y, -y]))
+    assert np.linalg.norm(w) <= np.linalg.norm(machine.coef_) * (1 + 1e-6)
+    np.testing.assert_allclose(w, machine.coef_[0], rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "rows", "said"),
+    [
+        ("squared", [[1.0, 0.0], [0.0, 1.0]], "needs a loss on margins"),
+        ("logistic", [[1.0, 0.5], [1.0, 0.5]], "no hyperplane through the origin separates these rows"),
+    ],
+)
+def test_where_there_is_no_direction(tmp_path: Path, loss: str, rows: list[list[float]], said: str) -> None:
+    file = tmp_path / "rows.npz"
+    np.savez(file, X=np.array(rows), y=np.array([1.0, -1.0]))
+    table = separable("local-sgd", 2)
+    table |= {"data": {"source": str(file)}, "workers": {"count": 1}, "problem": {"loss": loss}}
+    table |= {"algorithm": {"rounds": 1, "step_size": 0.1}, "output": {"direction": True}}
+    with pytest.raises(ConfigError, match=said):
+        mpilocal.run(table)
+
+
 def test_a_projection_is_the_nearest_point() -> None:
     draw = np.random.default_rng(3)
     for _ in range(20):
         rows = draw.standard_normal((8, 5))
         rows[:, 0] = np.abs(rows[:, 0]) + 0.1
         point = draw.standard_normal(5)
-        near = project(rows, point, 0)
+        near = nearest(rows, point)
+        assert near is not None
         margins = rows @ near
         assert margins.min() >= 1 - 1e-9
         active = rows[margins < 1 + 1e-7]
@@ -129,7 +204,7 @@ def test_a_projection_is_the_nearest_point() -> None:
         assert alpha.min(initial=0.0) >= -1e-9
         inside = near + 2 * (near - point)
         if (rows @ inside).min() >= 1:
-            np.testing.assert_array_equal(project(rows, inside, 0), inside)
+            assert (nearest(rows, inside) == inside).all()
 
 
 def test_a_worker_that_cannot_be_separated(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mpilocal.algorithms.base import Algorithm, Phase, Setting
 from mpilocal.algorithms.modified_local_gd import anchor, require_world
 from mpilocal.errors import ConfigError
-from mpilocal.kernels.shard import Dense, Sparse
 from mpilocal.problem import MARGIN
+from mpilocal.projection import margin_rows, nearest
 from mpilocal.tree import Tree
 
 Array = NDArray[np.floating]
@@ -48,7 +48,8 @@ def local_projection(setting: Setting, *, aggregation: Literal["mean", "halpern"
         raise ConfigError(
             f'problem.loss = "{problem.name}" has no margin, which "local-projection" needs: take "logistic"'
         )
-    own = [margins(problem.shard, m, problem.intercept) for m in range(tree.count)]
+    ranges = zip(problem.shard.begin.tolist(), problem.shard.end.tolist(), strict=True)
+    own = [margin_rows(problem.shard, np.arange(first, last), problem.intercept) for first, last in ranges]
 
     def init(x0: Array) -> State:
         x = np.tile(x0.astype(problem.dtype), (tree.count, 1))
@@ -57,7 +58,12 @@ def local_projection(setting: Setting, *, aggregation: Literal["mean", "halpern"
     def local(state: State, round: int) -> None:
         for m, rows in enumerate(own):
             at = state.x[m] + state.correction[m] if aggregation == "dykstra" else state.x[m]
-            found = project(rows, at, tree.first + m)
+            found = nearest(rows, at)
+            if found is None:
+                raise ConfigError(
+                    f"the rows of worker {tree.first + m} cannot be separated through the origin, so it has no hard "
+                    "margin: set problem.intercept = true, or take another partition"
+                )
             if aggregation == "dykstra":
                 state.correction[m] = at - found
             state.x[m] = found
@@ -73,46 +79,3 @@ def local_projection(setting: Setting, *, aggregation: Literal["mean", "halpern"
         samples=lambda rounds: rounds * problem.sampled_rows,
         common=frozenset({"start"}),
     )
-
-
-def margins(shard: Dense | Sparse, m: int, intercept: bool) -> NDArray[np.float64]:
-    """Return y_i a_i of a worker's rows (rows, dim)."""
-    first, last = int(shard.begin[m]), int(shard.end[m])
-    if isinstance(shard, Dense):
-        a = np.asarray(shard.a[first:last], np.float64)
-    else:
-        a = np.zeros((last - first, shard.features))
-        at = slice(shard.indptr[first], shard.indptr[last])
-        rows = np.repeat(np.arange(last - first), np.diff(shard.indptr[first : last + 1]))
-        a[rows, shard.indices[at]] = shard.values[at]
-    if intercept:
-        a = np.column_stack([a, np.ones(len(a))])
-    return a * np.asarray(shard.y[first:last], np.float64)[:, None]
-
-
-def project(rows: NDArray[np.float64], point: Array, worker: int) -> NDArray[np.float64]:
-    """Return the point of {w : rows · w ≥ 1} that is nearest to `point`, by Lawson and Hanson's LDP.
-
-    min ‖u‖ subject to rows · u ≥ c, c = 1 − rows · point: with E = [rowsᵀ; cᵀ], f = (0, …, 0, 1) and z = argmin_{z ≥ 0}
-    ‖E z − f‖, r = E z − f, it is u = −r[:-1]/r[-1].
-
-    Raises:
-        ConfigError: there is none: the worker's rows are not separable.
-    """
-    from scipy.optimize import nnls
-
-    w = np.asarray(point, np.float64)
-    c = 1 - rows @ w
-    if c.max(initial=0.0) <= 0:
-        return w.copy()
-    system = np.vstack([rows.T, c])
-    target = np.zeros(len(system))
-    target[-1] = 1
-    dual, _ = nnls(system, target)
-    residual = system @ dual - target
-    if -residual[-1] <= 1e-10:
-        raise ConfigError(
-            f"the rows of worker {worker} cannot be separated through the origin, so it has no hard margin: "
-            "set problem.intercept = true, or take another partition"
-        )
-    return np.asarray(w - residual[:-1] / residual[-1], np.float64)
