@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,9 @@ def row(
     optimum: float,
     consensus: float,
     noise: bool = False,
+    risk: Callable[[Array], float] | None = None,
 ) -> tuple[dict[str, float | int], Array]:
-    """Return the history's row after `rounds` rounds, and x̄; collective."""
+    """Return the history's row after `rounds` rounds, and x̄; collective. With `noise` and `risk` these are in it."""
     average = tree.center(state.x)
     value = problem.evaluate(average)
     found: dict[str, float | int] = {
@@ -98,6 +100,8 @@ def row(
     }
     if noise:
         found["gradient_noise"] = problem.gradient_noise(average, value)
+    if risk is not None:
+        found["risk"] = risk(average)
     if not math.isnan(value.accuracy):
         found["accuracy"] = value.accuracy
     if not math.isnan(optimum):
@@ -112,6 +116,8 @@ def row(
         found[f"objective_{name}"] = objective
         if not math.isnan(optimum):
             found[f"suboptimality_{name}"] = objective - optimum
+        if risk is not None:
+            found[f"risk_{name}"] = risk(point)
     for number, counts in enumerate(tree.totals(), 1):
         for name, count in zip(("averagings", "vectors", "bytes"), counts, strict=True):
             found[f"level{number}/{name}"] = int(count)

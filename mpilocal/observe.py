@@ -19,6 +19,7 @@ from mpilocal.divergence import Divergence
 from mpilocal.errors import CheckpointError, DivergedError, agree, agreed
 from mpilocal.loop import Observer
 from mpilocal.problem import Problem
+from mpilocal.risk import Risk
 from mpilocal.schedules import Records
 from mpilocal.store import checkpoint
 from mpilocal.store.iterates import Iterates
@@ -62,6 +63,7 @@ class Recorder(Observer):
         self._measure = metrics.Consensus(tree)
         self._divergence = Divergence(problem, tree) if config.output.divergence else None
         self.direction: Direction | None = None
+        self.risk: Risk | None = None
         self._own_direction = math.nan
         self._levels = {f"level{number}/consensus": 0.0 for number in range(1, len(tree.levels.levels) + 1)}
         self._consensus, self._measured = 0.0, 0
@@ -109,6 +111,7 @@ class Recorder(Observer):
                 self.optimum,
                 consensus,
                 self.config.output.noise,
+                self.risk,
             )
         self.require(float(self.row["objective"]), rounds)
         if self._divergence is not None:

@@ -126,6 +126,7 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
         comm=comm,
         labels=mapping,
         test=read_test(comm, config, folder, part, mapping, loss),
+        known=part.extra,
     )
     tree = Tree(
         comm,

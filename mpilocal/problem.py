@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,8 @@ class Problem:
         l2: λ. outputs: blocks of the iterate, 1 or the classes. features, dim: of a row, of the iterate.
         rows: n on all ranks. shard: this rank's rows and its workers' ranges. draws: how workers sample.
         kernels: the module of compiled kernels for this storage. optimum: known F* of a synthetic problem, or nan.
-        labels: how labels were mapped, to be shown. sampled_rows: Σ_m N_m, the rows of all workers together.
+        labels: how labels were mapped, to be shown. known: arrays that came with the data.
+        sampled_rows: Σ_m N_m, the rows of all workers together.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Problem:
         comm: Intracomm | None,
         labels: dict[float, int],
         test: Blocks | None = None,
+        known: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
     ) -> None:
         """Take this rank's rows; `row_weights` (workers here,) is p_m/N_m, of the ranges in `evaluated`."""
         self.name, self.loss, self.l2 = name, loss, l2
@@ -106,7 +109,7 @@ class Problem:
         self.kernels, self.dtype, self.threads = kernels, dtype, threads
         self.comm = comm if comm is not None and comm.size > 1 else None
         self.blocks = Blocks(evaluated, row_weights, self.comm)
-        self.test = test
+        self.test, self.known = test, known
         self._sum = StreamSum(self.dim + 2, max(self.blocks.total, test.total if test else 1), threads)
         self._scalar = StreamSum(1, self.blocks.total, threads)
         share = max(1, min(64, (1 << 25) // (8 * self.dim)))
@@ -270,6 +273,17 @@ class Problem:
             self._sum.add(row[:count], blocks.scale[at : at + count])
 
 
+def dense_rows(shard: Shard, wanted: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the rows `wanted` of a shard, (len(wanted), features)."""
+    if isinstance(shard, Dense):
+        return np.asarray(shard.a[wanted], np.float64)
+    out = np.zeros((len(wanted), shard.features))
+    for row, i in enumerate(wanted.tolist()):
+        at = slice(shard.indptr[i], shard.indptr[i + 1])
+        out[row, shard.indices[at]] = shard.values[at]
+    return out
+
+
 def row_weights(counts: NDArray[np.int64], weights: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return p_m (workers,) and p_m/N_m for workers of `counts` rows; weights is "samples" or "uniform"."""
     if weights == "uniform":
@@ -279,4 +293,4 @@ def row_weights(counts: NDArray[np.int64], weights: str) -> tuple[NDArray[np.flo
     return counts / total, np.full(len(counts), 1.0 / total)
 
 
-__all__ = ["Blocks", "Draws", "Problem", "Shard", "Value", "relative", "row_weights"]
+__all__ = ["Blocks", "Draws", "Problem", "Shard", "Value", "dense_rows", "relative", "row_weights"]

@@ -5,20 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal.kernels.shard import Dense, Sparse
+from mpilocal.problem import Shard, dense_rows
 
 Array = NDArray[np.floating]
 
 
-def margin_rows(shard: Dense | Sparse, wanted: NDArray[np.int64], intercept: bool) -> NDArray[np.float64]:
+def margin_rows(shard: Shard, wanted: NDArray[np.int64], intercept: bool) -> NDArray[np.float64]:
     """Return y_i a_i of the rows `wanted`, (len(wanted), dim); the intercept is a column of y_i."""
-    if isinstance(shard, Dense):
-        a = np.asarray(shard.a[wanted], np.float64)
-    else:
-        a = np.zeros((len(wanted), shard.features))
-        for row, i in enumerate(wanted.tolist()):
-            at = slice(shard.indptr[i], shard.indptr[i + 1])
-            a[row, shard.indices[at]] = shard.values[at]
+    a = dense_rows(shard, wanted)
     if intercept:
         a = np.column_stack([a, np.ones(len(a))])
     return a * np.asarray(shard.y[wanted], np.float64)[:, None]

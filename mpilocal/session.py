@@ -27,6 +27,7 @@ from mpilocal.loop import run as loop
 from mpilocal.observe import Checkpointer, Recorder
 from mpilocal.prepare import Prepared, prepare
 from mpilocal.resuming import open_iterates, reread, restore_state
+from mpilocal.risk import Risk
 from mpilocal.schedules import Records
 from mpilocal.signals import Signals
 from mpilocal.store import provenance
@@ -139,6 +140,7 @@ def _carry_out(
         history, row, earlier = reread(run, first, comm)
     recorder = Recorder(config, algorithm, problem, tree, clock, found.value, history, earlier, controls.told)
     recorder.direction = Direction(problem, tree, comm) if config.output.direction else None
+    recorder.risk = Risk(problem) if config.output.risk else None
     recorder.row, recorder.average = row, average
     keeper = Checkpointer(config, algorithm, tree, clock, run, recorder)
     ended = ""  # why there is nothing left to do before the last round

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,22 @@ def test_load_file_with_overrides(tmp_path):
     assert got.run.seed == 7
     assert got.stop.seconds == 60
     assert isinstance(got.algorithm.step_size, float)
+
+
+def test_a_dictionary_may_hold_what_programs_compute(tmp_path):
+    table = {
+        "data": {"source": tmp_path / "w8a.h5", "test": None},
+        "workers": {"count": np.int64(16)},
+        "algorithm": {"rounds": np.int32(5), "step_size": np.float32(0.5), "iterate_average": ("uniform", "last")},
+    }
+    got = config.load(table)
+    assert got == config.load(
+        {
+            "data": {"source": str(tmp_path / "w8a.h5")},
+            "workers": {"count": 16},
+            "algorithm": {"rounds": 5, "step_size": 0.5, "iterate_average": ["uniform", "last"]},
+        }
+    )
 
 
 def test_override_leaves_its_argument_alone():

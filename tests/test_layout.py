@@ -26,7 +26,7 @@ FLOORS = [
         "stream",
         "projection",
     ],
-    ["algorithms", "metrics", "divergence", "direction", "prepare", "optimum"],
+    ["algorithms", "metrics", "divergence", "direction", "risk", "prepare", "optimum"],
     ["store", "figure", "timing", "progress"],
     ["loop", "observe", "resuming", "guard", "signals", "stall"],
     ["__init__", "api", "session", "study", "scale", "report", "slurm", "warm", "doctor", "show"],

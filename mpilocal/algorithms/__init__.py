@@ -20,6 +20,7 @@ METHODS = {
     "local-ac-sa": "mpilocal.algorithms.local_ac_sa:local_ac_sa",
     "minibatch-ac-sa": "mpilocal.algorithms.minibatch_ac_sa:minibatch_ac_sa",
     "fedac": "mpilocal.algorithms.fedac:fedac",
+    "least-squares": "mpilocal.algorithms.least_squares:least_squares",
     "modified-local-gd": "mpilocal.algorithms.modified_local_gd:modified_local_gd",
     "local-projection": "mpilocal.algorithms.local_projection:local_projection",
     "minibatch-fedac": "mpilocal.algorithms.fedac:minibatch_fedac",

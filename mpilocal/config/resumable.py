@@ -9,7 +9,12 @@ from mpilocal.config import kinds
 from mpilocal.config.typed import shown
 from mpilocal.errors import ConfigError
 
-FIXED = ("output.divergence", "output.noise", "output.direction")  # the history has its columns, or has not
+FIXED = (
+    "output.divergence",
+    "output.noise",
+    "output.direction",
+    "output.risk",
+)  # the history has its columns, or has not
 ALLOWED = ("algorithm.rounds", "output.", "stop.", "run.threads", "run.device", "run.stall_seconds")
 
 
@@ -23,7 +28,7 @@ def check(before: dict[str, Any], after: dict[str, Any]) -> None:
         if not key.startswith(ALLOWED) or key in FIXED:
             raise ConfigError(
                 f"{key} was {shown(old)} and cannot become {shown(new)} at a resume, which may change only rounds, "
-                "output.* but divergence, noise and direction, stop.*, threads and device: start another run"
+                "output.* but what is measured, stop.*, threads and device: start another run"
             )
         if key == "algorithm.rounds" and looks_ahead(before["algorithm"]):
             raise ConfigError(

@@ -158,6 +158,9 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     noise: Annotated[
         bool, Meta(description="Measure Σ w_i ‖∇f_i − ∇F‖² over the rows at x̄, the variance of a drawn gradient.")
     ] = False
+    risk: Annotated[
+        bool, Meta(description="Measure the excess risk, where the data know their law: synthetic:regression.")
+    ] = False
     direction: Annotated[
         bool, Meta(description="Measure ‖x̄‖ and how far its direction is from that of the pooled max-margin separator.")
     ] = False

@@ -107,12 +107,13 @@ def convert(table: Mapping[str, Any]) -> Config:
 def load(source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str] = ()) -> Config:
     """Return a checked `Config` from a TOML file, a dictionary or a `Config`, with overrides applied.
 
-    The `config.toml` of a run is a config too: what the run recorded beside it is left out.
+    The `config.toml` of a run is a config too: what the run recorded beside it is left out. Values of a dictionary may
+    be NumPy's, paths and tuples; None is as if the key were not there.
     """
     if isinstance(source, Config):
         table = to_builtins(source)
     elif isinstance(source, Mapping):
-        table = dict(source)
+        table = _plain(source)
     else:
         table = {key: value for key, value in read(source).items() if key not in RECORDED}
     return convert(override(table, overrides))

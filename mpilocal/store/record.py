@@ -34,6 +34,7 @@ DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "norm": ("1", "2-norm of the average of the iterates"),
     "direction_error": ("1", "| w/|w| - s/|s| |, w the average of the iterates, s the max-margin separator"),
     "local_direction_error": ("1", "sum over workers of p_m times that of x_m, just before the averaging"),
+    "risk": ("1", "excess risk over the law of the data at the average of the iterates"),
     "averagings": ("1", "averagings of the level so far"),
     "vectors": ("1", "vectors sent by all workers so far, each counted as a machine"),
     "bytes": ("bytes", "payload sent by all workers so far, each counted as a machine"),

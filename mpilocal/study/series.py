@@ -26,6 +26,7 @@ SERIES = {
     "consensus": "$\\sum p_m \\|x_m - \\bar x\\|^2$ before averaging",
     "divergence": "$\\sum p_m \\|\\nabla f_m - \\nabla F\\|^2$",
     "gradient_noise": "$\\sum w_i \\|\\nabla f_i - \\nabla F\\|^2$",
+    "risk": "excess risk",
     "norm": "$\\|\\bar x\\|$",
     "direction_error": "$\\|\\bar x/\\|\\bar x\\| - w/\\|w\\|\\|$",
     "local_direction_error": "the same of local iterates, mean",
@@ -33,7 +34,7 @@ SERIES = {
     "test_loss": "loss on the test rows",
     "test_accuracy": "accuracy on the test rows",
 }
-STARRED = ("suboptimality*", "objective*")
+STARRED = ("suboptimality*", "objective*", "risk*")
 KEYS = {
     "workers.count": "workers",
     "algorithm.local_steps": "local steps per round",
@@ -42,7 +43,7 @@ KEYS = {
     "algorithm.rounds": "rounds",
     "problem.l2": "ridge weight $\\lambda$",
 }
-FAMILIES = re.compile(r"(objective|suboptimality)_[a-z0-9_]+|level[1-9][0-9]*/[a-z_]+|timings/[a-z0-9_]+")
+FAMILIES = re.compile(r"(objective|suboptimality|risk)_[a-z0-9_]+|level[1-9][0-9]*/[a-z_]+|timings/[a-z0-9_]+")
 
 
 def is_series(name: str) -> bool:
@@ -65,7 +66,7 @@ def label_of(name: str) -> str:
 def average_of(name: str) -> str:
     """Return which average of the iterates a series is of, "" where it is of none."""
     base, _, rest = name.partition("_")
-    return f"{rest.replace('_', ' ')} average" if base in ("suboptimality", "objective") and rest else ""
+    return f"{rest.replace('_', ' ')} average" if base in ("suboptimality", "objective", "risk") and rest else ""
 
 
 def all_of(name: str, run: Run) -> list[str]:
