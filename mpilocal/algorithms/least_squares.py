@@ -48,14 +48,14 @@ def least_squares(setting: Setting) -> Algorithm:
         index = np.concatenate([np.arange(0), *(np.arange(*ends) for ends in ranges)])
         sizes = blocks.shard.end - blocks.shard.begin
         weights = np.repeat(blocks.scale / blocks.divisor, sizes)
-        mine = dense_rows(blocks.shard, index), np.asarray(blocks.shard.y[index], np.float64), weights
-        parts = tree.comm.gather(mine) if tree.comm is not None else [mine]
-        found: Floats | None = None
+        rows = gathered(np.column_stack([weights, blocks.shard.y[index], dense_rows(blocks.shard, index)]), tree)
+        found = np.empty(problem.dim)
         with agreed(tree.comm):
-            if parts is not None:
-                a, y, own = (np.concatenate(column) for column in zip(*parts, strict=True))
-                found = solve(a, y, own, problem.l2)
-        state.x[:] = tree.comm.bcast(found) if tree.comm is not None else found
+            if tree.rank == 0:
+                found[:] = solve(rows[:, 2:], rows[:, 1], rows[:, 0], problem.l2)
+        if tree.comm is not None:
+            tree.comm.Bcast(found)
+        state.x[:] = found
 
     return Algorithm(
         init=init,
@@ -64,6 +64,18 @@ def least_squares(setting: Setting) -> Algorithm:
         samples=lambda rounds: min(rounds, 1) * problem.rows,
         common=frozenset({"x"}),
     )
+
+
+def gathered(rows: Floats, tree: Tree) -> Floats:
+    """Return the rows (n here, width) of all ranks on the first, none on the others; collective."""
+    if tree.comm is None:
+        return rows
+    rows = np.ascontiguousarray(rows, np.float64)
+    counts = np.empty(tree.size, np.int64)
+    tree.comm.Allgather(np.array([rows.size], np.int64), counts)
+    whole = np.empty(int(counts.sum()) if tree.rank == 0 else 0)
+    tree.comm.Gatherv(rows, [whole, counts] if tree.rank == 0 else None)
+    return whole.reshape(-1, rows.shape[1])
 
 
 def solve(a: Floats, y: Floats, weights: Floats, l2: float) -> Floats:
