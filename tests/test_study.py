@@ -203,6 +203,17 @@ def test_a_grid_derives_what_it_needs(tmp_path):
     assert cell.table["algorithm"]["rounds"] == 28
 
 
+def test_fresh_data_in_each_run(tmp_path):
+    """What takes the seed beside the draws: also the data, for tuning and for the report."""
+    study, files = structs.load(written(tmp_path, seeds={"keys": ["run.seed", "data.options.seed"]}))
+    cells = grid.cells_of(study, files)
+    for seed in (1, 11):
+        config = grid.unit_of(cells, 0, seed, "report", {}).config
+        assert config.run.seed == config.data.options["seed"] == seed
+    plain = grid.unit_of([cells[0]._replace(seeded=("run.seed",))], 0, 1, "report", {})
+    assert "seed" not in plain.config.data.options
+
+
 def test_two_at_once(tmp_path):
     (tmp_path / "out").mkdir()
     held = lock.hold(tmp_path / "out")

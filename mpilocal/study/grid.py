@@ -27,6 +27,7 @@ class Cell(NamedTuple):
     key: dict[str, Any]  # axis → value; `variant` where variants are named
     table: dict[str, Any]  # the config, without seed and tuned value
     tune: Tune | None = None
+    seeded: tuple[str, ...] = ("run.seed",)  # keys that take the seed
 
     @property
     def name(self) -> str:
@@ -92,7 +93,7 @@ def cells_of(study: Study, folder: Path) -> list[Cell]:
                         at(table, text, f"names.{short}")
                 result = Keys(table, study.names).evaluate(formula, f"derive.{dotted}")
                 table = put(table, dotted, int(result) if float(result).is_integer() else result)
-            found.append(Cell(key, table, tune))
+            found.append(Cell(key, table, tune, tuple(study.seeds.keys)))
     for place, cell in enumerate(found):
         for family in cell.tune.families if cell.tune is not None else [None]:
             first = {} if family is None or cell.tune is None else {**family.set, cell.tune.key: family.values[0]}
@@ -102,7 +103,9 @@ def cells_of(study: Study, folder: Path) -> list[Cell]:
 
 def unit_of(cells: list[Cell], cell: int, seed: int, role: str, tuned: Mapping[str, Any]) -> Unit:
     """Return a run of a cell."""
-    table = put(cells[cell].table, "run.seed", seed)
+    table = cells[cell].table
+    for dotted in cells[cell].seeded:
+        table = put(table, dotted, seed)
     for dotted, value in tuned.items():
         table = put(table, dotted, value)
     try:

@@ -35,10 +35,13 @@ class Grid(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Seeds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`run.seed` of the runs: those that are reported, and those on which step sizes are chosen."""
+    """Seeds of the runs: those that are reported, and those on which step sizes are chosen."""
 
     report: Annotated[list[Seed], Meta(min_length=1)]
     tune: list[Seed] = field(default_factory=list)
+    keys: Annotated[list[str], Meta(min_length=1, description="Dotted keys that take the seed.")] = field(
+        default_factory=lambda: ["run.seed"]
+    )
 
 
 class Family(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
