@@ -116,6 +116,7 @@ def test_one_local_step_is_the_minibatch_method() -> None:
         np.testing.assert_allclose(one.average, other.average, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_stages_halve_the_gap() -> None:
     """Multi-stage AC-SA with noise: after stage k the mean gap over seeds is at most V 2^−k."""
     sigma, gap, eta, mu, L = 0.8, 1.0, 0.5, 0.1, 1.0
