@@ -123,7 +123,7 @@ def test_the_wheel_passes_outside_the_tree(wheel: Path, tmp_path: Path) -> None:
     libraries = os.pathsep.join([str(Path(sys.prefix) / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(
         os.pathsep
     )
-    _run([str(python), *fast], outside, timeout=900, LD_LIBRARY_PATH=libraries, OPAL_PREFIX=sys.prefix)
+    _run([str(python), *fast], outside, timeout=1500, LD_LIBRARY_PATH=libraries, OPAL_PREFIX=sys.prefix)
 
 
 def test_one_version() -> None:
