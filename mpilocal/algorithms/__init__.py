@@ -23,7 +23,7 @@ METHODS = {
     "least-squares": "mpilocal.algorithms.least_squares:least_squares",
     "modified-local-gd": "mpilocal.algorithms.modified_local_gd:modified_local_gd",
     "local-projection": "mpilocal.algorithms.local_projection:local_projection",
-    "minibatch-fedac": "mpilocal.algorithms.fedac:minibatch_fedac",
+    "minibatch-fedac": "mpilocal.algorithms.minibatch_fedac:minibatch_fedac",
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from mpilocal.algorithms.base import Algorithm, Phase, Setting, samples_of
+from mpilocal.algorithms.base import Algorithm, Phase, Setting, refuse_outer_steps, samples_of
 from mpilocal.algorithms.minibatch_sgd import Gradients
 from mpilocal.algorithms.recursions import AcSa, Pair, Stage, halving
 from mpilocal.config.kinds import Constant, parse_step_size
@@ -36,8 +36,7 @@ def constant_step(setting: Setting) -> float:
     kind = parse_step_size(options.step_size)
     if not isinstance(kind, Constant) or kind.warmup:
         raise ConfigError(f'algorithm.step_size = {shown(options.step_size)}: "{options.name}" takes a number')
-    if options.server_step_size != 1 or options.inner_step_size is not None:
-        raise ConfigError(f'algorithm.server_step_size and inner_step_size do not act in "{options.name}": remove them')
+    refuse_outer_steps(setting)
     if setting.schedule.averages:
         raise ConfigError(
             f'algorithm.iterate_average = {shown(options.iterate_average)}: "{options.name}" has its average in its '

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.config.structs import Algorithm as Options
+from mpilocal.errors import ConfigError
 from mpilocal.kernels.shard import Draws
 from mpilocal.problem import Problem
 from mpilocal.schedules import Schedule
@@ -60,6 +61,13 @@ class Algorithm(NamedTuple):
     vectors: int = 1  # of length dim that a worker gives to the averagings of a round
     averages: Callable[[Any, Tree, int], dict[str, Array]] = lambda state, tree, rounds: {}  # x̂ by name; collective
     warm: Callable[[], None] = lambda: None  # call the kernels that only this method uses on nothing
+
+
+def refuse_outer_steps(setting: Setting) -> None:
+    """Refuse the step sizes of a server, for a method in which they do not act."""
+    options = setting.options
+    if options.server_step_size != 1 or options.inner_step_size is not None:
+        raise ConfigError(f'algorithm.server_step_size and inner_step_size do not act in "{options.name}": remove them')
 
 
 def samples_of(setting: Setting, per_step: int) -> Callable[[int], int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal
 
 from mpilocal.algorithms import recursions
-from mpilocal.algorithms.accelerated import AtLeastZero, constant_step, local_steps, rounds_of_one_step
+from mpilocal.algorithms.accelerated import AtLeastZero, constant_step, local_steps
 from mpilocal.algorithms.base import Algorithm, Setting
 from mpilocal.config.kinds import FixedSteps, parse_local_steps
 from mpilocal.config.typed import shown
@@ -33,13 +33,6 @@ def fedac(setting: Setting, *, variant: Variant = "I", mu: AtLeastZero | None = 
         raise ConfigError(
             f"algorithm.local_steps = {shown(setting.options.local_steps)}: fedac takes a number, as γ depends on it"
         )
-    return local_steps(setting, recursions.fedac(variant, constant_step(setting), _mu(setting, mu), kind.steps))
-
-
-def minibatch_fedac(setting: Setting, *, mu: AtLeastZero | None = None) -> Algorithm:
-    """Return the recursion of FedAc-I with one step a round: Yuan and Ma's accelerated minibatch SGD (MB-AC-SGD)."""
-    return rounds_of_one_step(setting, recursions.fedac("I", constant_step(setting), _mu(setting, mu), 1))
-
-
-def _mu(setting: Setting, mu: float | None) -> float:
-    return setting.problem.l2 if mu is None else mu
+    return local_steps(
+        setting, recursions.fedac(variant, constant_step(setting), setting.problem.l2 if mu is None else mu, kind.steps)
+    )

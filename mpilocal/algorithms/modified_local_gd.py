@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from mpilocal.algorithms.base import Algorithm, Phase, Setting, samples_of
+from mpilocal.algorithms.base import Algorithm, Phase, Setting, refuse_outer_steps, samples_of
 from mpilocal.algorithms.local_sgd import iterate_averages
 from mpilocal.errors import ConfigError
 from mpilocal.tree import Tree
@@ -45,10 +45,9 @@ def modified_local_gd(
         pull: ρ, of the local objective f_m(v) + (ρ/2)‖v − w‖², the intercept without it.
         anchor_exponent: q.
     """
-    options, problem, schedule, tree = setting.options, setting.problem, setting.schedule, setting.tree
+    problem, schedule, tree = setting.problem, setting.schedule, setting.tree
     require_world(setting)
-    if options.server_step_size != 1 or options.inner_step_size is not None:
-        raise ConfigError(f'algorithm.server_step_size and inner_step_size do not act in "{options.name}": remove them')
+    refuse_outer_steps(setting)
     kept = len(schedule.averages)
     draws, work = setting.draws(setting.batch), problem.work(setting.batch, kept)
     l2 = problem.dtype.type(problem.l2 + pull)
