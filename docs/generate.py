@@ -17,6 +17,7 @@ from mpilocal.config.typed import expected
 from mpilocal.data.bundled import BundledOptions
 from mpilocal.data.images import ImageOptions
 from mpilocal.data.laws import Exponential, Power, Regression
+from mpilocal.data.pairs import PairOptions
 from mpilocal.data.partition import kinds
 from mpilocal.data.sources import TextOptions
 from mpilocal.data.synthetic import LAWS
@@ -81,6 +82,7 @@ def pages() -> Iterator[str]:
     for title, text, found in VARIANTS:
         yield f"## {title}\n\n{text}\n\n{variants(found)}"
     yield f"## Partitions\n\n{PARTITIONS}\n\n{variants(kinds().values())}"
+    yield f"## Pairs of digits\n\n`[data.pairs]`. {doc(PairOptions)}\n\n{keys(PairOptions)}"
     yield "## Options of a source\n\n`[data.options]`, by the source. HDF5 and `.npz` have none."
     for name, law in LAWS.items():
         yield f"### `synthetic:{name}`\n\n{doc(law)}\n\n{keys(law)}"

@@ -22,7 +22,7 @@ class Dense(NamedTuple):
     y: Array  # (rows,) ±1, the target, or the class number
     begin: Indices  # (workers,)
     end: Indices  # (workers,)
-    ridge: Array  # (features,) own curvature of each coordinate, of a quadratic objective; or (0,)
+    ridge: Array  # (1 or workers, 2, features) own curvature of each coordinate, below 0 and above; or (0, 2, 0)
 
 
 class Sparse(NamedTuple):

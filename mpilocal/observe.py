@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal import metrics
 from mpilocal.algorithms.base import Algorithm
 from mpilocal.config.kinds import parse_record_every
 from mpilocal.config.structs import Config
-from mpilocal.direction import Direction
-from mpilocal.divergence import Divergence
 from mpilocal.errors import CheckpointError, DivergedError, agree, agreed
 from mpilocal.loop import Observer
+from mpilocal.measures.direction import Direction
+from mpilocal.measures.divergence import Divergence
+from mpilocal.measures.means import Consensus
+from mpilocal.measures.risk import Risk
+from mpilocal.measures.row import row
 from mpilocal.problem import Problem
-from mpilocal.risk import Risk
 from mpilocal.schedules import Records
 from mpilocal.store import checkpoint
 from mpilocal.store.iterates import Iterates
@@ -60,10 +61,11 @@ class Recorder(Observer):
         self.timings: Row = {}
         self.average: Array = np.empty(0)
         self._records = Records(parse_record_every(config.output.record_every))
-        self._measure = metrics.Consensus(tree)
+        self._measure = Consensus(tree)
         self._divergence = Divergence(problem, tree) if config.output.divergence else None
         self.direction: Direction | None = None
         self.risk: Risk | None = None
+        self.constants: dict[str, float] = {}
         self._own_direction = math.nan
         self._levels = {f"level{number}/consensus": 0.0 for number in range(1, len(tree.levels.levels) + 1)}
         self._consensus, self._measured = 0.0, 0
@@ -102,7 +104,7 @@ class Recorder(Observer):
         sent = [(wire.messages, wire.bytes) for wire in self.tree.wires]
         consensus = self._consensus if self._measured == rounds else math.nan
         with self.clock("evaluate"):
-            self.row, self.average = metrics.row(
+            self.row, self.average = row(
                 self.algorithm,
                 self.problem,
                 self.tree,
@@ -121,6 +123,7 @@ class Recorder(Observer):
         if self.direction is not None:
             self.row |= self.direction.average(self.average)
             self.row["local_direction_error"] = self._own_direction if self._measured == rounds else math.nan
+        self.row |= self.constants
         self.timings = self._timings(sent)
         try:
             if self.history is not None:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal import algorithms, custom
+from mpilocal import algorithms, custom, quadratic
 from mpilocal.affinity import default_threads
 from mpilocal.algorithms.base import Algorithm, Setting
 from mpilocal.config import Config, kinds
@@ -54,6 +54,7 @@ class Prepared(NamedTuple):
     algorithm: Algorithm
     facts: dict[str, Any]  # what was resolved, for config.toml
     window: Any  # the shared rows, to be freed, or None
+    kinds: int = 1  # of curvatures, of quadratics
 
     def close(self, together: bool = True) -> None:
         """End the threads and, where all ranks come here together, free the shared window; collective then."""
@@ -100,14 +101,16 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
         window = share(comm, part)
         rows = window.rows
         begin = np.zeros(last - first, np.int64)
-        shard = shard_of(rows, begin, begin + part.total, part, loss, dtype)
+        with agreed(comm):
+            shard = shard_of(rows, begin, begin + part.total, part, loss, dtype)
         ends = np.array([block(part.total, count, m) for m in range(first, last)], np.int64).reshape(-1, 2)
         evaluated = shard._replace(begin=ends[:, 0].copy(), end=ends[:, 1].copy())
         weights = np.full(count, 1.0 / count)
         per_row = np.full(count, 1.0 / part.total)
     else:
         rows, offsets, _ = deal(comm, part, chosen, count)
-        shard = evaluated = shard_of(rows, offsets[:-1], offsets[1:], part, loss, dtype)
+        with agreed(comm):
+            shard = evaluated = shard_of(rows, offsets[:-1], offsets[1:], part, loss, dtype)
         weights, per_row = row_weights(chosen.counts, config.workers.weights)
     problem = Problem(
         name=config.problem.loss,
@@ -127,6 +130,7 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
         labels=mapping,
         test=read_test(comm, config, folder, part, mapping, loss),
         known=part.extra,
+        curvature=quadratic.mean(comm, part, shard, weights) if loss == Loss.LINEAR else None,
     )
     tree = Tree(
         comm,
@@ -156,7 +160,8 @@ def prepare(config: Config, comm: Intracomm, folder: Path) -> Prepared:
         facts["vectors"] = algorithm.vectors
     if mapping:
         facts["labels"] = {f"{key:g}": value for key, value in mapping.items()}
-    return Prepared(config, problem, tree, schedule, algorithm, facts, window)
+    kinds = quadratic.kinds(part) if loss == Loss.LINEAR else 1
+    return Prepared(config, problem, tree, schedule, algorithm, facts, window, kinds)
 
 
 def targets_of(
@@ -215,15 +220,11 @@ def shard_of(
     """Return what kernels read of this rank's rows; worker m's are begin[m] ≤ i < end[m]."""
     y = np.ascontiguousarray(rows.labels, dtype)
     begin, end = np.ascontiguousarray(begin, np.int64), np.ascontiguousarray(end, np.int64)
-    curvature = part.extra.get("curvature") if loss == Loss.LINEAR else None
-    if loss == Loss.LINEAR and (curvature is None or rows.sparse):
-        raise DataError(
-            'problem.loss = "quadratic" needs dense rows with the array /extra/curvature: '
-            'use data.source = "synthetic:quadratic", or a file that holds it'
-        )
     if rows.dense is not None:
-        ridge = np.zeros(0, dtype) if curvature is None else curvature.astype(dtype)
-        return Dense(np.ascontiguousarray(rows.dense, dtype), y, begin, end, ridge)
+        ridge = quadratic.curvatures(part, y, begin, end) if loss == Loss.LINEAR else np.zeros((0, 2, 0))
+        return Dense(np.ascontiguousarray(rows.dense, dtype), y, begin, end, ridge.astype(dtype))
+    if loss == Loss.LINEAR:
+        raise DataError(quadratic.NEEDS)
     assert rows.values is not None and rows.indices is not None and rows.indptr is not None
     return Sparse(
         np.ascontiguousarray(rows.values, dtype),
@@ -259,7 +260,8 @@ def read_test(
     count = config.workers.count
     assert isinstance(count, int)
     rows, offsets, _ = deal(comm, held, plan(comm, held, "shared", count, 0, folder), count)
-    shard = shard_of(rows, offsets[:-1], offsets[1:], part, loss, np.dtype(config.run.dtype))
+    with agreed(comm):
+        shard = shard_of(rows, offsets[:-1], offsets[1:], part, loss, np.dtype(config.run.dtype))
     weights = np.full(len(offsets) - 1, 1.0 / held.total)
     return Blocks(shard, weights, comm if comm.size > 1 else None)
 
@@ -281,8 +283,7 @@ def make_schedule(config: Config, problem: Problem) -> Schedule:
     options = config.algorithm
     step_size = kinds.parse_step_size(options.step_size)
     wants = isinstance(step_size, kinds.InverseTime) and "auto" in (step_size.scale, step_size.shift)
-    ridge = getattr(problem.shard, "ridge", np.empty(0))
-    convexity = problem.l2 + (float(ridge.min()) if len(ridge) else 0.0)
+    convexity = problem.convexity
     facts = Facts(problem.rows, problem.smoothness() if wants and convexity > 0 else math.nan, convexity)
     return Schedule(
         kinds.parse_local_steps(options.local_steps),

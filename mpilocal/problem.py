@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mpilocal.blocks import Blocks, Shard, row_weights
 from mpilocal.exact import StreamSum, relative
 from mpilocal.kernels.cpu import vector
 from mpilocal.kernels.scalar import Loss
-from mpilocal.kernels.shard import Dense, Draws, Sparse
+from mpilocal.kernels.shard import Dense, Draws
 from mpilocal.threads import Threads
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
 
 Array = NDArray[np.floating]
-Shard = Dense | Sparse
-
-CHUNK = 4096  # rows that are summed in floating point, in their order; only exact sums go beyond
 
 # sup ℓ'' of each loss: the objective is smooth with L = sup ℓ'' · λ_max(Σ p_m A_mᵀA_m / N_m) + l2.
 UNCLASSED = (Loss.SQUARED, Loss.LINEAR, Loss.CUSTOM)  # labels need not be classes
@@ -43,29 +41,6 @@ class Value(NamedTuple):
     gradient: NDArray[np.float64]  # (dim,)
     gradient_norm: float
     accuracy: float  # share of rows predicted right; nan where the loss does not classify
-
-
-class Blocks:
-    """Consecutive rows of each worker here, in pieces of at most `CHUNK`: what is summed in floating point."""
-
-    def __init__(self, shard: Shard, weights: Array, comm: Intracomm | None) -> None:
-        """Cut the workers' rows; `weights` (workers here,) multiply each row's loss."""
-        begin, end, scale = [], [], []
-        for m in range(len(weights)):
-            first, last = int(shard.begin[m]), int(shard.end[m])
-            for at in range(first, last, CHUNK):
-                begin.append(at)
-                end.append(min(at + CHUNK, last))
-                scale.append(weights[m])
-        self.shard = shard._replace(begin=np.array(begin, np.int64), end=np.array(end, np.int64))
-        self.count = len(begin)
-        counts = (
-            comm.allgather((self.count, max(scale, default=0.0))) if comm is not None else [(self.count, max(scale))]
-        )
-        self.total = sum(count for count, _ in counts)
-        largest = max(weight for _, weight in counts)
-        self.scale = np.array(scale, np.float64) / largest
-        self.divisor = 1 / largest
 
 
 class Problem:
@@ -100,8 +75,12 @@ class Problem:
         labels: dict[float, int],
         test: Blocks | None = None,
         known: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
+        curvature: NDArray[np.float64] | None = None,
     ) -> None:
-        """Take this rank's rows; `row_weights` (workers here,) is p_m/N_m, of the ranges in `evaluated`."""
+        """Take this rank's rows; `row_weights` (workers here,) is p_m/N_m, of the ranges in `evaluated`.
+
+        `curvature` (2, features) is Σ p_m of a quadratic's own curvatures below 0 and above, those of `shard`.
+        """
         self.name, self.loss, self.l2 = name, loss, l2
         self.outputs, self.intercept, self.features = outputs, intercept, features
         self.dim = outputs * (features + intercept)
@@ -109,7 +88,7 @@ class Problem:
         self.kernels, self.dtype, self.threads = kernels, dtype, threads
         self.comm = comm if comm is not None and comm.size > 1 else None
         self.blocks = Blocks(evaluated, row_weights, self.comm)
-        self.test, self.known = test, known
+        self.test, self.known, self.curvature = test, known, curvature
         self._sum = StreamSum(self.dim + 2, max(self.blocks.total, test.total if test else 1), threads)
         self._scalar = StreamSum(1, self.blocks.total, threads)
         share = max(1, min(64, (1 << 25) // (8 * self.dim)))
@@ -149,10 +128,10 @@ class Problem:
         rounded = self._typed(x)
         self._accumulate(blocks, self.kernels.evaluate, (rounded,), True)
         self._sum.reduce(self.comm, blocks.divisor, total)
-        ridge = self._curvature()
         point = np.asarray(rounded[0], np.float64)
-        objective = total[-2] + 0.5 * float(vector.dot(ridge * point, point))
-        gradient = total[:-2] + ridge * point
+        pull = self.pull(point)
+        objective = total[-2] + 0.5 * float(vector.dot(pull, point))
+        gradient = total[:-2] + pull
         norm = math.sqrt(float(vector.dot(gradient, gradient)))
         classifies = self.loss not in UNCLASSED
         return Value(float(objective), gradient, norm, float(total[-1]) if classifies else math.nan)
@@ -161,25 +140,32 @@ class Problem:
         """Return F at x (dim,), in about half the time of `evaluate`; collective."""
         rounded = self._typed(x)
         point = np.asarray(rounded[0], np.float64)
-        return self._total(self.kernels.losses, rounded) + 0.5 * float(vector.dot(self._curvature() * point, point))
+        return self._total(self.kernels.losses, rounded) + 0.5 * float(vector.dot(self.pull(point), point))
 
     def gradient_noise(self, x: Array, value: Value) -> float:
         """Return Σ w_i ‖∇f_i(x) − ∇F(x)‖² over all rows, weighted as in F; collective. `value` is that of x.
 
         It is σ² of a gradient drawn from all rows; where workers draw from their own, σ² and the divergence together.
+        All rows have to have one curvature.
         """
         rounded = self._typed(x)
-        mean = value.gradient - self._curvature() * np.asarray(rounded[0], np.float64)
+        mean = value.gradient - self.pull(np.asarray(rounded[0], np.float64))
         return max(self._total(self.kernels.square_norms, rounded) - float(vector.dot(mean, mean)), 0.0)
 
     def worker_gradients(self, x: Array) -> NDArray[np.float64]:
-        """Return ∇f_m(x) of the workers here (workers, dim), without what all share: the l2 term and a curvature."""
+        """Return ∇f_m(x) of the workers here (workers, dim), without what all share: l2 and a mean curvature."""
         shard = self.shard
         count = len(shard.begin)
         found, values = np.empty((count, self.dim), self.dtype), np.empty((count, 2))
         args = (found, values, self._typed(x), shard, int(self.loss), self.outputs)
         self.threads.run(self.kernels.evaluate, count, args, self._slopes)
-        return np.asarray(found, np.float64) / (shard.end - shard.begin)[:, None]
+        gradients = np.asarray(found, np.float64) / (shard.end - shard.begin)[:, None]
+        if self.curvature is not None and isinstance(shard, Dense):
+            point = np.asarray(x, np.float64)
+            away = np.asarray(shard.ridge, np.float64) - self.curvature
+            if away.any():
+                gradients += np.where(point > 0, away[:, 1], away[:, 0]) * point
+        return gradients
 
     def evaluate_test(self, x: Array) -> tuple[float, float]:
         """Return mean loss (without l2) and accuracy at x on the held-out rows; collective."""
@@ -195,7 +181,7 @@ class Problem:
         total = np.zeros(self.dim + 2)
         self._accumulate(self.blocks, self.kernels.hessian, (self._typed(x), self._typed(v)), False, loss)
         self._sum.reduce(self.comm, self.blocks.divisor, total)
-        return np.asarray(total[:-2] + self._curvature() * v)
+        return np.asarray(total[:-2] + self._shared(x) * v)
 
     def smoothness(self) -> float:
         """Return an estimate of L, 1% above what the power method finds, on Σ p_m A_mᵀA_m/N_m, or nan; collective."""
@@ -204,8 +190,8 @@ class Problem:
         return self._smoothness
 
     def _estimate_smoothness(self) -> float:
-        if self._ridge is not None:
-            return float(self._ridge.max()) + self.l2
+        if self.curvature is not None:
+            return float(self.curvature.max()) + self.l2
         if self.loss not in CURVATURE:
             return math.nan
         width = self.features + self.intercept
@@ -230,16 +216,22 @@ class Problem:
             return image * self.outputs**2 / (self.outputs - 1)
         return self.hessian_product(np.zeros(self.dim), v, Loss.SQUARED) - np.where(self.penalised, self.l2, 0.0) * v
 
-    @property
-    def _ridge(self) -> NDArray[np.float64] | None:
-        """The quadratic's own curvature, (dim,), or None."""
-        ridge = self.shard.ridge if isinstance(self.shard, Dense) else np.empty(0)
-        return np.asarray(ridge, np.float64) if len(ridge) else None
+    def pull(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the gradient at x (dim,) of what no row has to itself: l2 and a quadratic's mean curvature."""
+        found: NDArray[np.float64] = self._shared(x) * x
+        return found
 
-    def _curvature(self) -> NDArray[np.float64]:
-        """Return the curvature that all rows share, (dim,): λ and the quadratic's own."""
+    def _shared(self, x: Array) -> NDArray[np.float64]:
+        """Return the curvature at x that all rows share, (dim,): λ and the quadratic's own."""
         ridge = np.where(self.penalised, self.l2, 0.0)
-        return ridge if self._ridge is None else ridge + self._ridge
+        if self.curvature is None:
+            return ridge
+        return np.asarray(ridge + np.where(np.asarray(x) > 0, self.curvature[1], self.curvature[0]))
+
+    @property
+    def convexity(self) -> float:
+        """The µ of the l2 term and a quadratic's curvature."""
+        return self.l2 + (0.0 if self.curvature is None else float(self.curvature.min()))
 
     def _typed(self, x: Array) -> Array:
         return np.ascontiguousarray(x, self.dtype).reshape(1, -1)
@@ -282,15 +274,6 @@ def dense_rows(shard: Shard, wanted: NDArray[np.int64]) -> NDArray[np.float64]:
         at = slice(shard.indptr[i], shard.indptr[i + 1])
         out[row, shard.indices[at]] = shard.values[at]
     return out
-
-
-def row_weights(counts: NDArray[np.int64], weights: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return p_m (workers,) and p_m/N_m for workers of `counts` rows; weights is "samples" or "uniform"."""
-    if weights == "uniform":
-        p = np.full(len(counts), 1.0 / len(counts))
-        return p, p / counts
-    total = int(counts.sum())
-    return counts / total, np.full(len(counts), 1.0 / total)
 
 
 __all__ = ["Blocks", "Draws", "Problem", "Shard", "Value", "dense_rows", "relative", "row_weights"]

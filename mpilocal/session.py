@@ -19,15 +19,16 @@ from mpilocal.config import Config, resumable
 from mpilocal.config.kinds import parse_record_every
 from mpilocal.config.levels import Random, Sizes, parse_group
 from mpilocal.config.structs import to_builtins
-from mpilocal.direction import Direction
-from mpilocal.errors import CheckpointError, DataError, DivergedError, MpilocalError, agreed
+from mpilocal.errors import CheckpointError, ConfigError, DataError, DivergedError, MpilocalError, agreed
 from mpilocal.guard import Guard
 from mpilocal.loop import Outcome
 from mpilocal.loop import run as loop
+from mpilocal.measures.constants import constants
+from mpilocal.measures.direction import Direction
+from mpilocal.measures.risk import Risk
 from mpilocal.observe import Checkpointer, Recorder
 from mpilocal.prepare import Prepared, prepare
 from mpilocal.resuming import open_iterates, reread, restore_state
-from mpilocal.risk import Risk
 from mpilocal.schedules import Records
 from mpilocal.signals import Signals
 from mpilocal.store import provenance
@@ -127,7 +128,8 @@ def _carry_out(
         made, comm, controls.warn, lambda: signals.came or time.monotonic() > limit
     )
     with agreed(comm):
-        state = algorithm.init(start_point(config, problem.dim))
+        x0 = start_point(config, problem.dim)
+        state = algorithm.init(x0)
     first = 0
     average: Array = np.empty(0)
     row: dict[str, float | int] = {}
@@ -141,6 +143,14 @@ def _carry_out(
     recorder = Recorder(config, algorithm, problem, tree, clock, found.value, history, earlier, controls.told)
     recorder.direction = Direction(problem, tree, comm) if config.output.direction else None
     recorder.risk = Risk(problem) if config.output.risk else None
+    for name in ("noise", "constants"):
+        if getattr(config.output, name) and made.kinds > 1:
+            raise ConfigError(
+                f"output.{name} = true is for rows of one curvature, and these quadratics are of {made.kinds} kinds: "
+                "leave it out"
+            )
+    if config.output.constants:
+        recorder.constants = constants(problem, tree, found, x0, comm.bcast(row))
     recorder.row, recorder.average = row, average
     keeper = Checkpointer(config, algorithm, tree, clock, run, recorder)
     ended = ""  # why there is nothing left to do before the last round

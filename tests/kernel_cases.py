@@ -38,6 +38,11 @@ class Case(NamedTuple):
     def dim(self) -> int:
         return int(self.x.shape[1])
 
+    def of(self, m: int) -> naive.Model:
+        """The model of a worker, with its own curvature."""
+        own = getattr(self.shard, "ridge", ())
+        return self.model._replace(ridge=own[m].astype(np.float64)) if len(own) else self.model
+
     def matrix(self, row: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(row, np.float64).reshape(self.model.outputs, -1)
 
@@ -60,7 +65,9 @@ def make(
         y = draw.standard_normal(n)
     a = a.astype(dtype)
     y = y.astype(dtype)
-    ridge = np.linspace(0.1, 1, d).astype(dtype) if loss == "quadratic" else np.zeros(0, dtype)
+    ridge = np.zeros((0, 2, 0), dtype)
+    if loss == "quadratic":  # of each of the two workers, below 0 and above
+        ridge = np.linspace(0.1, 1, 4 * d).reshape(2, 2, d).astype(dtype)
     begin, end = np.array([0, split], np.int64), np.array([split, n], np.int64)
     shard: Dense | Sparse
     if kernels is dense:
@@ -70,7 +77,7 @@ def make(
         indptr = np.searchsorted(rows, np.arange(n + 1)).astype(np.int64)
         shard = Sparse(a[rows, columns], columns.astype(np.int32), indptr, y, begin, end, d)
     l2 = float(np.dtype(dtype).type(l2))
-    model = naive.Model(loss, l2, intercept, outputs, ridge.astype(np.float64) if len(ridge) else None)
+    model = naive.Model(loss, l2, intercept, outputs, ridge[0].astype(np.float64) if len(ridge) else None)
     wide, y64 = a.astype(np.float64), y.astype(np.float64)
     workers = [naive.Worker(FIRST_WORKER + m, wide[begin[m] : end[m]], y64[begin[m] : end[m]], 0.5) for m in range(2)]
     x = (0.5 * draw.standard_normal((2, outputs * (d + intercept)))).astype(dtype)
@@ -111,7 +118,7 @@ def specified(
         s = case.matrix(shift[m]) if len(shift) else 0.0
         sampling = naive.Sampling(SEED, batch, reshuffle)
         start, sizes = case.matrix(case.x[m]), etas.astype(np.float64)
-        x[m] = naive.local_steps(case.model, worker, sampling, start, list(sizes), first, s, visit)[0].ravel()
+        x[m] = naive.local_steps(case.of(m), worker, sampling, start, list(sizes), first, s, visit)[0].ravel()
     return x, sums
 
 

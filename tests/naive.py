@@ -28,7 +28,7 @@ class Model(NamedTuple):
     l2: float = 0.0  # λ
     intercept: bool = False
     outputs: int = 1
-    ridge: Array | None = None  # r (d,) of a quadratic
+    ridge: Array | None = None  # r (d,) of a quadratic, or (2, d): below 0 and above
 
 
 def exp(v: float) -> float:
@@ -140,7 +140,8 @@ def penalty(model: Model, x: Array) -> Array:
     """λ + r_j of each coordinate, the shape of x."""
     out = np.full(x.shape, model.l2)
     if model.ridge is not None:
-        out[:, : len(model.ridge)] += model.ridge
+        below, above = model.ridge if model.ridge.ndim == 2 else (model.ridge, model.ridge)
+        out[:, : len(below)] += np.where(x[:, : len(below)] > 0, above, below)
     if model.intercept:
         out[:, -1] = 0.0
     return out

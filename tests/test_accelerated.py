@@ -37,7 +37,7 @@ class Quadratic(NamedTuple):
 
     def steps(self, rule: Pair, count: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """(x, v) after each step from 0."""
-        shard = Dense(self.b[None, :], np.zeros(1), np.array([0]), np.array([1]), self.curvature)
+        shard = Dense(self.b[None, :], np.zeros(1), np.array([0]), np.array([1]), np.array([[self.curvature] * 2]))
         x, v = np.zeros((1, len(self.b))), np.zeros((1, len(self.b)))
         found = [(x[0].copy(), v[0].copy())]
         for t in range(count):

@@ -56,7 +56,7 @@ def test_one_shot_averaging_is_the_mean_of_independent_runs() -> None:
     a, y, _, _ = rows_of(table["data"])
     rows = np.zeros((count, a.shape[1]))
     for m in range(count):
-        shard = Dense(a, y, np.zeros(1, np.int64), np.array([len(y)], np.int64), np.zeros(0))
+        shard = Dense(a, y, np.zeros(1, np.int64), np.array([len(y)], np.int64), np.zeros((0, 2, 0)))
         draws = Draws(np.uint64(table["run"]["seed"]), m, False, 2)
         x, sums, weights = np.zeros((1, a.shape[1])), np.zeros((1, 0, a.shape[1])), np.zeros((steps, 0))
         rule = (int(Loss.LOGISTIC), 1, table["problem"]["l2"], np.full(steps, 0.1), 0)

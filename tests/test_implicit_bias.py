@@ -155,7 +155,7 @@ def test_the_separator_is_the_shortest(sparse: bool) -> None:
     truth = draw.standard_normal(6)
     a = a[np.abs(a @ truth) > 0.3]
     y = np.sign(a @ truth)
-    shard: Any = Dense(a, y, np.array([0]), np.array([len(a)]), np.empty(0))
+    shard: Any = Dense(a, y, np.array([0]), np.array([len(a)]), np.empty((0, 2, 0)))
     if sparse:
         rows, columns = np.nonzero(a)
         pointers = np.searchsorted(rows, np.arange(len(a) + 1)).astype(np.int64)

@@ -144,7 +144,7 @@ def test_accelerated_steps(kernels: ModuleType, loss: str, dtype: str) -> None:
             sampling = naive.Sampling(SEED, batch, reshuffle)
             want = case.matrix(case.x[m]), case.matrix(case.x[1 - m])
             for t in range(first, last):
-                gradient = naive_methods.gradient(case.model, sampling, [worker._replace(weight=1.0)], t, 1)
+                gradient = naive_methods.gradient(case.of(m), sampling, [worker._replace(weight=1.0)], t, 1)
                 want = step_at(t)(gradient, *want)
             close(x[m], want[0].ravel(), 4 * TOLERANCE[dtype])
             close(v[m], want[1].ravel(), 4 * TOLERANCE[dtype])

@@ -67,7 +67,7 @@ def test_quadratic_has_the_closed_form(find: Find) -> None:
     options = {"rows": 60, "features": 5, "mu": 0.01, "seed": 3}
     found = find("synthetic:quadratic", "quadratic", l2=0.1, options=options)
     prepared = made_of("synthetic:quadratic", "quadratic", options=options)
-    b, h = prepared.problem.shard.a.mean(axis=0), prepared.problem.shard.ridge + 0.1
+    b, h = prepared.problem.shard.a.mean(axis=0), prepared.problem.shard.ridge[0, 0] + 0.1
     assert found.value == pytest.approx(-0.5 * float(np.sum(b * b / h)), rel=1e-13)
     assert found.dual <= found.value and found.value - found.dual < 1e-15
 

@@ -210,7 +210,7 @@ def test_fresh_data_in_each_run(tmp_path):
     for seed in (1, 11):
         config = grid.unit_of(cells, 0, seed, "report", {}).config
         assert config.run.seed == config.data.options["seed"] == seed
-    plain = grid.unit_of([cells[0]._replace(seeded=("run.seed",))], 0, 1, "report", {})
+    plain = grid.unit_of([cells[0]._replace(seeds=structs.Seeds(report=[1]))], 0, 1, "report", {})
     assert "seed" not in plain.config.data.options
 
 

@@ -53,9 +53,6 @@ class Gradients:
         self._batch, self._per_round = setting.batch, per_round
         self._draws = setting.draws(setting.batch)
         self._slopes = [(np.empty(max(8, problem.outputs), problem.dtype),) for _ in range(problem.threads.count)]
-        penalty = np.where(problem.penalised, problem.l2, 0.0).astype(problem.dtype)
-        ridge = getattr(problem.shard, "ridge", np.empty(0))
-        self._penalty = penalty + ridge if len(ridge) else penalty
         self._rows = np.zeros((tree.count, problem.dim), problem.dtype)  # of the round, from local to mean
         self._values = np.empty((tree.count, 2))
         self._counts = (problem.shard.end - problem.shard.begin).astype(problem.dtype)[:, None]
@@ -83,7 +80,8 @@ class Gradients:
     def mean(self, tree: Tree, round: int, point: Array) -> Array:
         """Return Σ p_m ∇f_m + λ x at the `point` (1, dim) of `local`, (1, dim); collective."""
         tree.mean(self._rows, round)
-        return np.asarray(self._rows[0] + self._penalty * point, self._rows.dtype)
+        pull = self._problem.pull(np.asarray(point[0], np.float64))
+        return np.asarray(self._rows[0] + pull, self._rows.dtype).reshape(1, -1)
 
 
 def gradient_rounds(

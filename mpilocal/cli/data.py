@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 CONVERT = """\
 examples:
   mpilocal data convert w8a.gz w8a.h5
-  mpiexec -n 8 mpilocal data convert url_combined url.h5 --dtype float32"""
+  mpiexec -n 8 mpilocal data convert url_combined url.h5 --dtype float32
+  mpilocal data convert train-images-idx3-ubyte.gz mnist.h5 --components 100"""
 INFO = """\
 examples:
   mpilocal data info w8a.h5
@@ -47,6 +48,9 @@ def _convert_parser(verbs: Any) -> None:
     )
     _source(verb)
     _stored(verb)
+    verb.add_argument(
+        "--components", metavar="K", type=parsing.count, help="keep the first K principal components of dense rows"
+    )
     _described(verb)
     parsing.collective(verb, _convert)
 
@@ -98,7 +102,8 @@ def _convert(args: argparse.Namespace, comm: Intracomm) -> int:
     from mpilocal.data.convert import convert
 
     check_size(comm)
-    return _wrote(args, comm, convert(comm, args.source, Path(args.file), args.dtype, args.features, _options(args)))
+    asked = args.dtype, args.features, _options(args), args.components
+    return _wrote(args, comm, convert(comm, args.source, Path(args.file), *asked))
 
 
 def _make(args: argparse.Namespace, comm: Intracomm) -> int:

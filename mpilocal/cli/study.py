@@ -52,8 +52,8 @@ def _study(args: argparse.Namespace, comm: Intracomm) -> int:
     with agreed(comm):
         study, files = structs.load(args.study, args.size or "", args.set)
         cells = grid.cells_of(study, files)
-        axes = grid.axes_of(cells)
-        keys = [cell.key for cell in cells]
+        axes = grid.axes_of(cells, study.pool)
+        keys = grid.keys_of(cells, study.pool)
         claims.check(study.claims, axes, keys, study.names)
         figures.check(study.figures, axes, keys, study.names)
     folder = Path(args.output or default_output(args.study, args.size or ""))

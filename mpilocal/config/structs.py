@@ -35,6 +35,10 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     features: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="The dimension, where the file does not show it.")
     ] = None
+    pairs: Annotated[
+        Table | None,
+        Meta(description="Make of the ten digits 25 tasks of an even and an odd one, with `similarity` from 0 to 1."),
+    ] = None
     test: Annotated[str | None, Meta(description="Held-out rows, evaluated where the history is recorded.")] = None
     options: Annotated[Table, Meta(description="Options of the source: see docs/format.md.")] = field(
         default_factory=dict
@@ -163,6 +167,13 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = False
     direction: Annotated[
         bool, Meta(description="Measure ‖x̄‖ and how far its direction is from that of the pooled max-margin separator.")
+    ] = False
+    constants: Annotated[
+        bool,
+        Meta(
+            description="Keep what theory names beside each row: L, µ, ‖x0 − x*‖, and at x* the variance of a drawn "
+            "gradient and the divergence."
+        ),
     ] = False
     iterates: Annotated[bool, Meta(description="Write x̄ at every recorded round to iterates.h5.")] = False
 

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from mpilocal.config.structs import Data
+from mpilocal.data.components import project
 from mpilocal.data.read import read_part
+from mpilocal.data.sources import open_source
 from mpilocal.data.write import write_dataset
 from mpilocal.errors import ConfigError, DataError, agreed
 
@@ -25,6 +27,7 @@ def convert(
     dtype: DTypeLike = np.float64,
     features: int | None = None,
     options: Mapping[str, Any] | None = None,
+    components: int | None = None,
 ) -> dict[str, Any]:
     """Collective: read a source by all ranks together and write it as HDF5; see docs/format.md.
 
@@ -35,6 +38,7 @@ def convert(
         dtype: Of the stored values: float64 or float32.
         features: The dimension, where the file does not show it.
         options: As in `[data.options]`.
+        components: Keep so many principal components of the features; see `components.project`.
 
     Returns:
         Facts: output, rows, features, nonzeros, sparse, dtype, digest, bytes.
@@ -48,7 +52,10 @@ def convert(
             raise ConfigError(f'dtype = "{kind}" cannot be stored: "float64" or "float32"')
         if comm.rank == 0:
             _make_folder(output.absolute().parent)
-    part = read_part(comm, Data(source=source, features=features, options=dict(options or {})), Path.cwd(), kind)
+    data = Data(source=source, features=features, options=dict(options or {}))
+    part = read_part(comm, data, Path.cwd(), kind)
+    if components is not None:
+        part = project(comm, part, open_source(data, Path.cwd()), components)
     mine = np.array([part.rows.count * part.rows.features], np.int64)
     if part.rows.values is not None:
         mine[0] = len(part.rows.values)

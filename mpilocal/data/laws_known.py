@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 from msgspec import Meta, Struct
+from scipy.special import ndtri
 
 from mpilocal.data.laws import AtLeastZero, Count, Known, Seed
 from mpilocal.data.rows import Rows, block
@@ -68,6 +69,10 @@ class Quadratic(Struct, frozen=True, kw_only=True):
     at x is λ∘x − b_i, so σ is the noise of a gradient and ζ the heterogeneity of blocks, both everywhere.
     b̄ = λ∘x* with ‖x*‖ = distance. Labels are 0. Known: curvature λ, optimum x* of the law (features,); the mean of the
     b_i drawn differs by its noise; shift d (groups, features).
+
+    With `spectra` group g has curvatures λ_g of its own, b_i = λ_g∘x* + d_g + noise, and a row's label is its group,
+    so that data.partition = "label" gives each of so many workers one. Then ζ is the heterogeneity at x*, and known is
+    curvature (groups, 2, features), the two below 0 and above being the same.
     """
 
     rows: Annotated[Count, Meta(description="Rows.")] = 1000
@@ -79,10 +84,19 @@ class Quadratic(Struct, frozen=True, kw_only=True):
     zeta: Annotated[AtLeastZero, Meta(description="Heterogeneity of the groups.")] = 0.0
     groups: Annotated[Count, Meta(description="Contiguous blocks of rows with a shift each.")] = 1
     distance: Annotated[AtLeastZero, Meta(description="‖x*‖.")] = 1.0
+    spectra: Annotated[
+        list[list[Annotated[float, Meta(gt=0)]]] | None,
+        Meta(description="Curvatures of each group, in the place of L and mu."),
+    ] = None
     sparse = False
 
     def prepare(self, draw: np.random.Generator) -> Known:
         """Draw x* and the shifts of the groups."""
+        if self.spectra is not None and [len(one) for one in self.spectra] != [self.features] * self.groups:
+            raise ConfigError(
+                f"data.options.spectra must hold {self.groups} lists of {self.features} numbers: one for each group, "
+                "a number for each feature"
+            )
         if self.mu > self.L:
             raise ConfigError(f"data.options.mu = {self.mu:g} exceeds L = {self.L:g}: it is the smaller one")
         if self.groups > self.rows:
@@ -99,6 +113,8 @@ class Quadratic(Struct, frozen=True, kw_only=True):
         shift -= shift.mean(axis=0)
         norm = np.sqrt(np.sum(shift**2) / self.groups)
         shift *= self.zeta / norm if norm > 0 else 0.0
+        if self.spectra is not None:
+            curvature = np.repeat(np.array(self.spectra)[:, None], 2, axis=1)
         return {"curvature": curvature, "optimum": optimum, "shift": shift}
 
     def make(self, draw: np.random.Generator, first: int, count: int, known: Known) -> Rows:
@@ -106,5 +122,47 @@ class Quadratic(Struct, frozen=True, kw_only=True):
         noise = draw.standard_normal((count, self.features)) * (self.sigma / np.sqrt(self.features))
         begins = np.array([block(self.rows, self.groups, g)[0] for g in range(self.groups)])
         group = np.searchsorted(begins, np.arange(first, first + count), side="right") - 1
-        b = known["curvature"] * known["optimum"] + known["shift"][group] + noise
-        return Rows(np.zeros(count), self.features, dense=b)
+        curvature = known["curvature"] if self.spectra is None else known["curvature"][group, 0]
+        b = curvature * known["optimum"] + known["shift"][group] + noise
+        return Rows(np.zeros(count) if self.spectra is None else group.astype(np.float64), self.features, dense=b)
+
+
+class HardInstance(Struct, frozen=True, kw_only=True):
+    """The function of three coordinates on which local steps are biased, for the loss "quadratic".
+
+    f_i(x) = (µ/2)(x₁ − B)² + (L/2)(x₂ − √(µ/L) B)² + (L/8)(x₃² + max(x₃, 0)²) + z_i x₃, without its constant. z_i are
+    the quantiles of N(0, σ²) at (i + ½)/rows, scaled to the variance σ²: symmetric, so that x* = (B, √(µ/L) B, 0)
+    is exact.
+
+    Woodworth et al. (2020), "Is Local SGD Better than Minibatch SGD?", the proof of Theorem 3; the formula from memory.
+    x₃ has twice the curvature above 0 that it has below, so that averaged local iterates drift below; x₁ forbids small
+    step sizes and x₂ large ones. Labels are 0. Known: curvature (2, 3), below 0 and above; optimum x* (3,).
+    """
+
+    rows: Annotated[int, Meta(ge=2, description="Rows, of which each has its own noise.")] = 4096
+    L: Annotated[float, Meta(gt=0, description="H of the paper.")] = 1.0
+    mu: Annotated[float, Meta(gt=0, description="λ of the paper.")] = 0.0625
+    sigma: Annotated[AtLeastZero, Meta(description="Noise of a gradient.")] = 1.0
+    distance: Annotated[AtLeastZero, Meta(description="B.")] = 1.0
+    features = 3
+    seed = 0
+    sparse = False
+
+    def prepare(self, draw: np.random.Generator) -> Known:
+        """Work out the optimum and the curvatures."""
+        root = np.sqrt(self.mu / self.L)
+        half = ndtri((np.arange(self.rows // 2) + 0.5) / self.rows)  # below the median
+        middle = np.zeros(self.rows % 2)
+        noise = np.concatenate([half, middle, -half[::-1]])
+        return {
+            "curvature": np.array([[self.mu, self.L, self.L / 4], [self.mu, self.L, self.L / 2]]),
+            "optimum": self.distance * np.array([1.0, root, 0.0]),
+            "noise": self.sigma * noise / np.sqrt(np.mean(noise**2)),
+        }
+
+    def make(self, draw: np.random.Generator, first: int, count: int, known: Known) -> Rows:
+        """Return rows."""
+        b = np.empty((count, 3))
+        b[:, :2] = known["curvature"][0, :2] * known["optimum"][:2]
+        b[:, 2] = -known["noise"][first : first + count]
+        return Rows(np.zeros(count), 3, dense=b)

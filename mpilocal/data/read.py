@@ -13,7 +13,7 @@ from mpilocal.data.kind import Found, find
 from mpilocal.data.pieces import cast, densified
 from mpilocal.data.rows import Part, Rows, block
 from mpilocal.data.sources import open_found, text_options
-from mpilocal.errors import DataError, agreed
+from mpilocal.errors import ConfigError, DataError, agreed
 
 if TYPE_CHECKING:
     from mpi4py.MPI import Intracomm
@@ -43,6 +43,8 @@ def read_part(comm: Intracomm, data: Data, folder: Path, dtype: DTypeLike = np.f
 
         with agreed(comm):
             layout = text_options(data).layout
+            if data.pairs is not None:
+                raise ConfigError(f"data.pairs is for dense rows, and {data.source} is text: convert it first")
         rows, first, total = read_text(comm, found, data.features)
         if layout == "dense":
             rows = densified(rows)

@@ -35,6 +35,15 @@ def open_source(data: Data, folder: Path) -> Source:
 
 def open_found(found: Found, data: Data) -> Source:
     """Return the source that was found; see `open_source`."""
+    source = _open(found, data)
+    if data.pairs is None:
+        return source
+    from mpilocal.data.pairs import Pairs
+
+    return Pairs(source, data.pairs, data.source)
+
+
+def _open(found: Found, data: Data) -> Source:
     source: Source
     if found.kind == "synthetic":
         from mpilocal.data.synthetic import Synthetic

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mpilocal.config.typed import build
 from mpilocal.data.laws import Classification, Mixture, Regression
-from mpilocal.data.laws_known import Quadratic, Separable
+from mpilocal.data.laws_known import HardInstance, Quadratic, Separable
 from mpilocal.data.pieces import cut, empty, join
 from mpilocal.data.rows import Rows
 from mpilocal.errors import ConfigError, suggest
@@ -47,6 +47,7 @@ class Law(Protocol):
 
 LAWS: dict[str, type[msgspec.Struct]] = {
     "classification": Classification,
+    "hard-instance": HardInstance,
     "mixture": Mixture,
     "quadratic": Quadratic,
     "regression": Regression,

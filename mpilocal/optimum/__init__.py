@@ -20,10 +20,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mpilocal.errors import DataError, agreed
 from mpilocal.kernels.scalar import Loss
-from mpilocal.kernels.shard import Dense
 from mpilocal.optimum import cache
 from mpilocal.optimum import solve as optimum_solve
 from mpilocal.optimum.cache import Entry
@@ -46,6 +46,7 @@ class Optimum(NamedTuple):
     gradient_norm: float = math.nan  # ‖∇F(x̂)‖; nan where F* was given
     attained: bool = True  # False: the infimum lies at infinity
     note: str = ""
+    point: NDArray[np.float64] | None = None  # x̂ (dim,), where it was solved for
 
     def facts(self) -> dict[str, Any]:
         """Return what config.toml keeps."""
@@ -88,10 +89,10 @@ def find(
         return Optimum() if wanted is None else Optimum(float(wanted))
     problem = made.problem if made.problem.dtype == np.float64 else in_double(made.problem)
     of = cache.key(made, comm)
-    entry = _kept(problem, of, comm) or _solved(problem, of, comm, warn, stopping)
+    entry, point = _kept(problem, of, comm) or _solved(problem, of, comm, warn, stopping)
     dual = math.nan if entry.dual is None else entry.dual
     value = entry.value if math.isfinite(entry.value) else math.nan
-    found = Optimum(value, dual, entry.gradient_norm, entry.attained, entry.note)
+    found = Optimum(value, dual, entry.gradient_norm, entry.attained, entry.note, point)
     doubtful = not found.attained or not found.gradient_norm <= TARGET or math.isnan(value)
     if comm.rank == 0 and doubtful:
         warn(f'problem.optimum = "auto": {found.note}')
@@ -110,12 +111,11 @@ def convexity(problem: Problem) -> float:
     """Return a µ for which F is known to be µ-strongly convex, 0 if there is none."""
     if problem.intercept or problem.loss == Loss.CUSTOM:
         return 0.0
-    ridge = problem.shard.ridge if isinstance(problem.shard, Dense) else np.empty(0)
-    return problem.l2 + (float(ridge.min()) if len(ridge) else 0.0)
+    return problem.convexity
 
 
-def _kept(problem: Problem, of: dict[str, Any], comm: Intracomm) -> Entry | None:
-    """Return the optimum from the disk if one evaluation confirms it; collective."""
+def _kept(problem: Problem, of: dict[str, Any], comm: Intracomm) -> tuple[Entry, NDArray[np.float64] | None] | None:
+    """Return the optimum and its point from the disk if one evaluation confirms it; collective."""
     held, point = None, np.empty(problem.dim)
     with agreed(comm):
         if comm.rank == 0:
@@ -130,12 +130,12 @@ def _kept(problem: Problem, of: dict[str, Any], comm: Intracomm) -> Entry | None
         near = abs(value.objective - entry.value) <= SAME * max(1.0, abs(entry.value))
         if not near or not value.gradient_norm <= 2 * entry.gradient_norm + TARGET:
             return None
-    return entry
+    return None if entry is None else (entry, point if entry.point else None)
 
 
 def _solved(
     problem: Problem, of: dict[str, Any], comm: Intracomm, warn: Callable[[str], None], stopping: Callable[[], bool]
-) -> Entry:
+) -> tuple[Entry, NDArray[np.float64] | None]:
     """Solve, certify and keep; collective."""
     solution = optimum_solve.solve(problem, comm, stopping)
     entry: Entry | None = None
@@ -157,9 +157,9 @@ def _solved(
                 cache.write(entry, solution.x)
             except DataError as error:
                 warn(f"the optimum is not kept for later runs: {error}")
-    entry = comm.bcast(entry)
+    entry, point = comm.bcast((entry, None if solution is None or not np.isfinite(solution.x).all() else solution.x))
     assert entry is not None
-    return entry
+    return entry, point
 
 
 def _certified(problem: Problem, solution: optimum_solve.Solution) -> tuple[float | None, str]:

@@ -52,13 +52,13 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 def key(made: Prepared, comm: Intracomm) -> dict[str, Any]:
     """Return all that F depends on, the same on all ranks; collective."""
     problem = made.problem
-    ridge = problem.shard.ridge if isinstance(problem.shard, Dense) else np.empty(0)
+    curvature = problem.curvature
     return {
         "format": FORMAT,
         "data": made.facts["digest"],
         # The kernels compiled with a user's loss are named after a digest of its source.
         "loss": problem.kernels.__name__ if problem.loss == Loss.CUSTOM else problem.name,
-        "curvature": hashlib.sha256(ridge.tobytes()).hexdigest()[:32] if len(ridge) else "",
+        "curvature": "" if curvature is None else hashlib.sha256(curvature.tobytes()).hexdigest()[:32],
         "l2": problem.l2,
         "intercept": problem.intercept,
         "dim": problem.dim,

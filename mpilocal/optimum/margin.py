@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mpilocal.blocks import CHUNK
 from mpilocal.errors import ConfigError, agreed
 from mpilocal.kernels.shard import Dense
-from mpilocal.problem import CHUNK, MARGIN, Problem
+from mpilocal.problem import MARGIN, Problem
 from mpilocal.projection import margin_rows, nearest
 
 if TYPE_CHECKING:

@@ -235,6 +235,7 @@ def in_double(problem: Problem) -> Problem:
         threads=problem.threads,
         comm=problem.comm,
         labels=problem.labels,
+        curvature=problem.curvature,
     )
 
 

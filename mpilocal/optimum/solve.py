@@ -193,8 +193,8 @@ def _recession(search: Search, x: Vector, value: Value) -> float:
 
 
 def _quadratic(search: Search, value: Value) -> tuple[Vector, Value]:
-    """Return the minimum of ½ Σ h_j x_j² − ⟨b, x⟩: ∇²F is diagonal, so h = ∇²F·1 and x = b/h = −∇F(0)/h."""
-    curve = search.product(np.zeros(search.problem.dim), np.ones(search.problem.dim))
+    """Return the minimum of ½ Σ h_j x_j² − ⟨b, x⟩: ∇²F is diagonal, so h = ∇²F·1 and x = b/h, of the sign of b."""
+    curve = search.product(-value.gradient, np.ones(search.problem.dim))
     flat = curve == 0
     if value.gradient[flat].any():
         return np.zeros_like(curve), value._replace(objective=-math.inf)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-How = Literal["mean", "median", "geometric-mean"]
+How = Literal["mean", "median", "geometric-mean", "largest", "smallest"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -25,6 +25,8 @@ def aggregate(values: Floats, how: How) -> Floats:
     """
     if how == "median":
         return _median(values)
+    if how in ("largest", "smallest"):
+        return np.asarray((np.max if how == "largest" else np.min)(values, axis=-1))
     least = np.min(values, axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         if how == "mean":

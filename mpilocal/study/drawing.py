@@ -83,7 +83,7 @@ def _fill(paper: Any, figure: Figure, page: Page, rows: int, columns: int) -> No
     said = [figure.title] if figure.title else []
     if page.seeds > 1:
         band = f", band: {BANDS[figure.band]}" if figure.band in BANDS else ""
-        said.append(f"line: {figure.aggregate} of {page.seeds} seeds{band}")
+        said.append(f"line: {figure.aggregate} of {page.seeds} {page.each}{band}")
     said += textwrap.wrap(page.note, 75 if len(page.panels) == 1 else 110)
     if said:
         paper.suptitle("\n".join(said), fontsize=9)

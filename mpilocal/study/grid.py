@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from mpilocal.config.typed import shown
 from mpilocal.errors import ConfigError
 from mpilocal.study import quantities
 from mpilocal.study.names import Keys, is_key
-from mpilocal.study.structs import Study, Tune, merged
+from mpilocal.study.selection import unpooled
+from mpilocal.study.structs import Seeds, Study, Tune, merged
 
 VARIANT = "variant"
 
@@ -26,8 +27,8 @@ class Cell(NamedTuple):
 
     key: dict[str, Any]  # axis → value; `variant` where variants are named
     table: dict[str, Any]  # the config, without seed and tuned value
+    seeds: Seeds
     tune: Tune | None = None
-    seeded: tuple[str, ...] = ("run.seed",)  # keys that take the seed
 
     @property
     def name(self) -> str:
@@ -93,18 +94,18 @@ def cells_of(study: Study, folder: Path) -> list[Cell]:
                         at(table, text, f"names.{short}")
                 result = Keys(table, study.names).evaluate(formula, f"derive.{dotted}")
                 table = put(table, dotted, int(result) if float(result).is_integer() else result)
-            found.append(Cell(key, table, tune, tuple(study.seeds.keys)))
+            found.append(Cell(key, table, study.sown(number), tune))
     for place, cell in enumerate(found):
         for family in cell.tune.families if cell.tune is not None else [None]:
             first = {} if family is None or cell.tune is None else {**family.set, cell.tune.key: family.values[0]}
-            unit_of(found, place, study.seeds.report[0], "report", first)
+            unit_of(found, place, cell.seeds.report[0], "report", first)
     return found
 
 
 def unit_of(cells: list[Cell], cell: int, seed: int, role: str, tuned: Mapping[str, Any]) -> Unit:
     """Return a run of a cell."""
     table = cells[cell].table
-    for dotted in cells[cell].seeded:
+    for dotted in cells[cell].seeds.keys:
         table = put(table, dotted, seed)
     for dotted, value in tuned.items():
         table = put(table, dotted, value)
@@ -141,14 +142,24 @@ def at(table: Mapping[str, Any], dotted: str, where: str) -> Any:
     return node
 
 
-def axes_of(cells: list[Cell]) -> dict[str, list[Any]]:
-    """Return axis → its values, in the order in which they first come."""
+def axes_of(cells: list[Cell], pool: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """Return axis → its values, in the order in which they first come; those that are pooled left out."""
     found: dict[str, list[Any]] = {}
     for cell in cells:
-        for axis, value in cell.key.items():
+        for axis, value in unpooled(cell.key, pool).items():
             values = found.setdefault(axis, [])
             if value not in values:
                 values.append(value)
+    return found
+
+
+def keys_of(cells: list[Cell], pool: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return axis → value of all cells, of those that are pooled once."""
+    found: list[dict[str, Any]] = []
+    for cell in cells:
+        key = unpooled(cell.key, pool)
+        if not pool or key not in found:
+            found.append(key)
     return found
 
 

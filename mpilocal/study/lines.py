@@ -62,7 +62,8 @@ class Page(NamedTuple):
     x_label: str
     y_label: str
     ticks: list[str]  # labels of the places 0, 1, …, where x is an axis of no numbers
-    seeds: int
+    seeds: int  # or pooled cells
+    each: str  # what there are so many of
     note: str  # what names in its formulas stand for
 
 
@@ -109,13 +110,14 @@ def panels_of(figure: Figure, results: Results, names: Mapping[str, str], where:
     ticks: list[str] = []
     if along_axis and not all(map(selection.is_number, results.axes[figure.x])):
         ticks = [_literal(selection.shown_value(value)) for value in results.axes[figure.x]]
-    seeds = max(len(point.runs) for point in chosen)
+    seeds = max(len(point.samples) for point in chosen)
     return Page(
         panels,
         figure.x_label or label_of(figure.x),
         figure.y_label or _y_label(figure, shown, names),
         ticks,
         seeds,
+        "draws" if results.pool else "seeds",
         _literal(", ".join([*_targets(shown), *definitions(_texts(figure, shown), names)])),
     )
 

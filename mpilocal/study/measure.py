@@ -49,8 +49,9 @@ class Cells(NamedTuple):
     where: str
 
     def values(self, point: Point) -> Floats:
-        """Return the quantity of each seed, (seeds,)."""
-        return np.array([value(self.quantity, run, self.names, self.where) for run in point.runs])
+        """Return the quantity of each seed, (seeds,); of pooled cells the mean of each, (cells,)."""
+        found = [[value(self.quantity, run, self.names, self.where) for run in runs] for runs in point.samples]
+        return np.array([aggregate(np.array(one), "mean") for one in found])
 
     def measure(self, point: Point) -> Measured:
         """Return the aggregate over the seeds."""
@@ -68,7 +69,8 @@ class Cells(NamedTuple):
         ys = [curve(self.quantity, run, self.where) for run in runs]
         records = min(map(len, xs))
         mean: Floats = np.mean([x[:records] for x in xs], axis=0)
-        return mean, np.stack([y[:records] for y in ys], axis=1)
+        of = {id(run): y[:records] for run, y in zip(runs, ys, strict=True)}
+        return mean, np.stack([np.mean([of[id(run)] for run in one], axis=0) for one in point.samples], axis=1)
 
     def formula(self, text: str, point: Point, where: str) -> float | None:
         """Return the value of a formula in a cell, the mean over its seeds; None where it has none."""
@@ -96,7 +98,7 @@ def quotient(cells: Cells, one: Point, other: Point) -> Measured:
         with np.errstate(invalid="ignore", divide="ignore"):
             return aggregate(over, cells.how) / aggregate(under, cells.how)
 
-    paired = [run.seed for run in one.runs] == [run.seed for run in other.runs]
+    paired = one.drawn == other.drawn
     low, high = interval(lambda places: ratio(above[places], below[places]), len(above) if paired else 0)
     notes = [cells.measure(point).brief for point in (one, other) if verdict(point.runs)]
     return Measured(float(ratio(above, below)), low, high, "infinite", "; ".join(notes))

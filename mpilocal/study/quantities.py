@@ -4,6 +4,7 @@
 |---|---|
 | `final` | the series `of` at the last record |
 | `best` | its smallest value, its largest where more is better |
+| `rate` | the factor by which it changes in a round, over the second half of the rounds |
 | `at` | its value at a number of `round`, `step` or `samples`: that of the last record up to there |
 | `rounds-to`, `steps-to`, `samples-to`, `bytes-to`, `seconds-to` | where it first reaches `target`; infinite if never |
 | `cost-to` | the formula `cost` there, as `step + 25 * round` |
@@ -31,7 +32,7 @@ from mpilocal.study.series import SERIES, all_of, column, label_of, lost
 
 Floats = NDArray[np.float64]
 Kind = Literal[
-    "final", "best", "at", "rounds-to", "steps-to", "samples-to", "bytes-to", "seconds-to", "cost-to"
+    "final", "best", "rate", "at", "rounds-to", "steps-to", "samples-to", "bytes-to", "seconds-to", "cost-to"
 ]  # fmt: skip
 
 PLACES = ("round", "step", "samples")
@@ -90,7 +91,8 @@ class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         else:
             key, at = self.place
             where = {"round": f"round {at:g}", "step": f"step {at:g}", "samples": f"{at:,.0f} samples"}[key]
-            said = {"final": f"final {of}", "best": f"best {of}", "at": f"{of} at {where}"}[self.kind]
+            rate = f"factor a round of {of}"
+            said = {"final": f"final {of}", "best": f"best {of}", "rate": rate, "at": f"{of} at {where}"}[self.kind]
         return f"{said}, times {self.times}" if self.times else said
 
 
@@ -146,6 +148,8 @@ def value(quantity: Quantity, run: Run, names: Mapping[str, str] | None = None, 
         found = known.evaluate(quantity.cost, f"{where}.cost")
     elif quantity.kind in SPENT:
         found = float(column(run, SPENT[quantity.kind], where)[place])
+    elif quantity.kind == "rate":
+        found = rate(column(run, "round", where), curve(quantity, run, where))
     else:
         found = float(curve(quantity, run, where)[place])
     return found * known.evaluate(quantity.times, f"{where}.times") if quantity.times else found
@@ -158,7 +162,7 @@ def row(quantity: Quantity, run: Run, where: str = "quantity") -> int | None:
     values = curve(quantity, run, where)
     if not len(values):
         return None
-    if quantity.kind == "final":
+    if quantity.kind in ("final", "rate"):
         return len(values) - 1
     if quantity.kind == "best":
         ordered = -values if quantity.rising else values
@@ -169,6 +173,14 @@ def row(quantity: Quantity, run: Run, where: str = "quantity") -> int | None:
         return int(places[-1]) if len(places) else None
     reached = np.flatnonzero(values >= quantity.goal if quantity.rising else values <= quantity.goal)
     return int(reached[0]) if len(reached) else None
+
+
+def rate(rounds: Floats, values: Floats) -> float:
+    """Return (v(R)/v(r))^(1/(R − r)), r the first record from R/2 on; NaN where a value is not above 0."""
+    begin = int(np.searchsorted(rounds, rounds[-1] / 2))
+    if begin >= len(rounds) - 1 or not (values[begin] > 0 and values[-1] > 0):
+        return math.nan
+    return float((values[-1] / values[begin]) ** (1 / (rounds[-1] - rounds[begin])))
 
 
 def curve(quantity: Quantity, run: Run, where: str = "quantity") -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +39,7 @@ class Results(NamedTuple):
     title: str
     axes: dict[str, list[Any]]
     runs: list[Run]
+    pool: Sequence[str] = ()  # axes whose cells count like seeds
 
 
 def write_run(path: Path, unit: Unit, cell: Cell, status: str, history: dict[str, Column]) -> None:
@@ -80,6 +82,7 @@ def write(path: Path, results: Results) -> None:
             file.attrs["creator"] = "mpilocal"
             file.attrs["title"] = results.title
             file.attrs["axes"] = json.dumps(results.axes)
+            file.attrs["pool"] = json.dumps(list(results.pool))
             text = h5py.string_dtype()
             for name in ("role", "status"):
                 file.create_dataset(f"runs/{name}", data=[getattr(run, name) for run in runs], dtype=text)
@@ -126,6 +129,7 @@ def read(path: str | Path) -> Results:
                 str(file.attrs["title"]),
                 json.loads(file.attrs["axes"]),
                 [_run(*one) for one in zip(facts, columns, strict=True)],
+                json.loads(file.attrs.get("pool", "[]")),
             )
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"{path} holds no results of a study ({error}): run the study") from error

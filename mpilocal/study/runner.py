@@ -132,7 +132,7 @@ def _run(
             for unit in [*plan.ready, *plan.tuning]:
                 if (one := shelf.get(unit)) is not None:
                     runs.append(one._replace(cell=cells[unit.cell].key, tuned=unit.tuned))
-            found = Results(study.title, axes_of(cells), runs)
+            found = Results(study.title, axes_of(cells, study.pool), runs, study.pool)
             results.write(folder / "results.h5", found)
     everywhere: Results | None = comm.bcast(found)
     assert everywhere is not None
@@ -149,7 +149,7 @@ def _plan(study: Study, cells: list[Cell], shelf: Shelf) -> Plan:
             tuned, missing = _settled(study, cells, place, cell.tune, shelf, plan)
             wanted |= {unit.digest: unit for unit in missing}
         if tuned is not None:
-            units = [unit_of(cells, place, seed, "report", tuned) for seed in study.seeds.report]
+            units = [unit_of(cells, place, seed, "report", tuned) for seed in cell.seeds.report]
             plan.ready.extend(units)
             wanted |= {unit.digest: unit for unit in units if shelf.get(unit) is None}
     plan.wanted.extend(wanted.values())
@@ -169,7 +169,7 @@ def _settled(
         while following and not lacking:
             for value in following:
                 tuned = {**family.set, tune.key: value}
-                units = [unit_of(cells, place, seed, "tune", tuned) for seed in study.seeds.tune]
+                units = [unit_of(cells, place, seed, "tune", tuned) for seed in cells[place].seeds.tune]
                 plan.tuning.extend(units)
                 runs = [shelf.get(unit) for unit in units]
                 lacking += [unit for unit, run in zip(units, runs, strict=True) if run is None]

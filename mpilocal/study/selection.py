@@ -24,10 +24,24 @@ MOST = 100_000
 
 
 class Point(NamedTuple):
-    """A cell with its reported runs, in the order of the seeds."""
+    """A cell with its reported runs, in the order of the seeds; several cells where they are pooled, in their order."""
 
     key: dict[str, Any]
     runs: list[Run]
+
+    @property
+    def samples(self) -> list[list[Run]]:
+        """Return the runs of which each gives one number: those of a pooled cell together, else each alone."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(_text(run.cell), []).append(run)
+        return list(found.values()) if len(found) > 1 else [[run] for run in self.runs]
+
+    @property
+    def drawn(self) -> list[tuple[str, int]]:
+        """Return what a run is paired by with those of other cells: the axes that are pooled, and the seed."""
+        rest = [{axis: value for axis, value in run.cell.items() if axis not in self.key} for run in self.runs]
+        return [(_text(one), run.seed) for one, run in zip(rest, self.runs, strict=True)]
 
 
 def points_of(results: Results) -> list[Point]:
@@ -35,10 +49,16 @@ def points_of(results: Results) -> list[Point]:
     found: dict[str, Point] = {}
     for run in results.runs:
         if run.role == "report":
-            found.setdefault(_text(run.cell), Point(run.cell, [])).runs.append(run)
+            key = unpooled(run.cell, results.pool)
+            found.setdefault(_text(key), Point(key, [])).runs.append(run)
     for point in found.values():
-        point.runs.sort(key=lambda run: run.seed)
+        point.runs.sort(key=lambda run: (_text(run.cell), run.seed))
     return list(found.values())
+
+
+def unpooled(cell: Mapping[str, Any], pool: Sequence[str]) -> dict[str, Any]:
+    """Return axis → value of a cell without the axes that are pooled."""
+    return {axis: value for axis, value in cell.items() if axis not in pool}
 
 
 def points_at(axes: Axes, cells: Iterable[Mapping[str, Any]] | None) -> list[Point]:

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from mpilocal.config import toml
 from mpilocal.config.typed import build, check_numbers, shown
-from mpilocal.errors import ConfigError
+from mpilocal.errors import ConfigError, suggest
 from mpilocal.study.names import check_definitions, is_number
 
 Table = dict[str, Any]
@@ -32,6 +32,7 @@ class Grid(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     )
     derive: Annotated[dict[str, str], Meta(description="Laid over the study's.")] = field(default_factory=dict)
     tune: Annotated[Table | None, Meta(description="Instead of the study's.")] = None
+    seeds: Annotated[Table, Meta(description="Laid over the study's.")] = field(default_factory=dict)
 
 
 class Seeds(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +78,9 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     names: Annotated[
         dict[str, str], Meta(description="Short name → dotted key, number, or formula in other names; for formulas.")
     ] = field(default_factory=dict)
+    pool: Annotated[
+        list[str], Meta(description="Axes, as `data.options.seed`, whose cells are tuned apart and count like seeds.")
+    ] = field(default_factory=list)
     tune: Table | None = None
     claims: list[Table] = field(default_factory=list)
     figures: list[Table] = field(default_factory=list)
@@ -88,6 +92,10 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def grids(self) -> list[Grid]:
         """Return the checked grids."""
         return [build(Grid, table, f"grid.{place}") for place, table in enumerate(self.grid)]
+
+    def sown(self, grid: int) -> Seeds:
+        """Return the seeds of the cells of a grid, checked."""
+        return build(Seeds, merged(msgspec.to_builtins(self.seeds), self.grids()[grid].seeds), f"grid.{grid}.seeds")
 
     def tuning(self, grid: int) -> Tune | None:
         """Return what is tuned in the cells of a grid, checked."""
@@ -133,12 +141,18 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
         for key, values in grid.axes.items():
             if not isinstance(values, list) or not values:
                 raise ConfigError(f"grid.{place}.axes.{key} = {shown(values)} is no list of values: write some")
+    known = dict.fromkeys(axis for grid in grids for axis in grid.axes)
+    if lacking := [axis for axis in study.pool if axis not in known]:
+        raise ConfigError(f'pool: "{lacking[0]}" is not an axis of the grid; {suggest(lacking[0], known)}')
     if len({grid.variant for grid in grids}) < len(grids):
         raise ConfigError("two entries of grid have the same variant: give each its own name")
-    if any(study.tuning(place) for place in range(len(grids))):
-        if not study.seeds.tune:
+    for place in range(len(grids)):
+        seeds = study.sown(place)
+        if not study.tuning(place):
+            continue
+        if not seeds.tune:
             raise ConfigError("seeds.tune is missing: what is tuned is never chosen on the seeds that are reported")
-        if shared := sorted(set(study.seeds.tune) & set(study.seeds.report)):
+        if shared := sorted(set(seeds.tune) & set(seeds.report)):
             raise ConfigError(f"seeds.tune and seeds.report share {shared[0]}: no value is chosen on a reported seed")
     return study, Path(path).absolute().parent
 

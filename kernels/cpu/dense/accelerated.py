@@ -15,7 +15,7 @@ def accelerated(
 
     With (p, r, u, s, q, w) = coefficients[k], (steps, 6):
 
-        y = p v + (1 − p) x           g = 1/b Σ ∇ℓ_i(y) + λ y, the intercept without λ
+        y = p v + (1 − p) x           g = 1/b Σ ∇ℓ_i(y) + (λ + ridge) y, the intercept without λ
         v ← r v + (1 − r) y − u g     x ← s v + q x + (1 − s − q) y − w g, with the new v
 
     `pair` (2, dim) holds g and y.
@@ -26,6 +26,7 @@ def accelerated(
     one = x.dtype.type(1)
     zero = one - one
     for m in range(first, last):
+        own = m if shard.ridge.shape[0] > 1 else 0
         begin = shard.begin[m]
         count = shard.end[m] - begin
         key = stream(draws.seed, draws.first_worker + m)
@@ -55,7 +56,10 @@ def accelerated(
                     y = pair[1, at + j]
                     g = scale * pair[0, at + j]
                     if j < features:
-                        g += (l2 + shard.ridge[j] if curved else l2) * y
+                        ridge = l2
+                        if curved:
+                            ridge += shard.ridge[own, 1, j] if y > zero else shard.ridge[own, 0, j]
+                        g += ridge * y
                     moved = r * v[m, at + j] + (one - r) * y - u * g
                     x[m, at + j] = s * moved + q * x[m, at + j] + (one - s - q) * y - w * g
                     v[m, at + j] = moved

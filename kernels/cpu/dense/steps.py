@@ -17,7 +17,7 @@ def sgd(
 
     Worker m's iterate is row m modulo the rows of x.
 
-    x_m ← x_m − η_t (1/b Σ ∇ℓ_i(x_m) + λ x_m + s_m), the intercept without λ; `shift` is s (workers, dim), or
+    x_m ← x_m − η_t (1/b Σ ∇ℓ_i(x_m) + (λ + ridge) x_m + s_m), the intercept without λ; `shift` is s (workers, dim), or
     has no rows. Before each step, sums[m, q] += weights[t, q] · x_m.
     """
     stride = x.shape[1] // outputs
@@ -26,8 +26,10 @@ def sgd(
     curved = shard.ridge.shape[0] > 0
     decays = l2 != 0 or curved or shifted
     one = x.dtype.type(1)
+    zero = one - one
     for worker in range(first, last):
         m = worker % x.shape[0]
+        own = worker if shard.ridge.shape[0] > 1 else 0
         begin = shard.begin[worker]
         count = shard.end[worker] - begin
         key = stream(draws.seed, draws.first_worker + worker)
@@ -53,7 +55,9 @@ def sgd(
                 for c in range(outputs):
                     at = c * stride
                     for j in range(features):
-                        ridge = l2 + shard.ridge[j] if curved else l2
+                        ridge = l2
+                        if curved:
+                            ridge += shard.ridge[own, 1, j] if x[m, at + j] > zero else shard.ridge[own, 0, j]
                         x[m, at + j] -= eta * (ridge * x[m, at + j])
                     if shifted:
                         for j in range(stride):

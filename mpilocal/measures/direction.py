@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.kernels.cpu import vector
-from mpilocal.metrics import Mean
+from mpilocal.measures.means import Mean
 from mpilocal.optimum.margin import max_margin
 from mpilocal.problem import Problem
 from mpilocal.tree import Tree

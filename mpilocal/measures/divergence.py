@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mpilocal.metrics import Spread
+from mpilocal.measures.means import Spread
 from mpilocal.problem import Problem
 from mpilocal.tree.tree import Tree
 

@@ -1,0 +1,1 @@
+"""What is measured at recorded rounds, and once of the problem itself."""
