@@ -3,7 +3,7 @@
 # make check   ruff, mypy and the tests that are quick; make lint: the first two
 # make clean   remove what was built; make distclean: the environments too
 #
-# Variables: MPI=mpich|openmpi   PYTHON=python3.12   ARGS="-k exact" (for pytest)
+# Variables: MPI=mpich|openmpi   PYTHON=python3.12   ARGS="-k exact" (for pytest)   JOBS=1 (tests side by side)
 
 MPI ?= mpich
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
@@ -12,6 +12,7 @@ PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c '$(RECENT)' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
 endif
 ARGS ?=
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
 ENV := .venv-$(MPI)
 BIN := $(ENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --editable
@@ -26,7 +27,7 @@ demo: $(ENV)/installed
 	PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe $(BIN)/mpiexec -n 2 $(BIN)/mpilocal run jobs/demo.toml
 
 test: $(ENV)/installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(ENV)/installed-dev
 	$(BIN)/ruff check .
@@ -34,7 +35,7 @@ lint: $(ENV)/installed-dev
 	$(BIN)/python -m mypy --strict
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow" $(ARGS)
 
 # The files `installed` and `installed-dev` in an environment say that it is up to date.
 $(ENV)/installed: setup.cfg pyproject.toml

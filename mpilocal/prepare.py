@@ -244,6 +244,8 @@ def read_test(
     if config.data.test is None:
         return None
     options = {} if ":" in config.data.test else config.data.options
+    if config.data.test == config.data.source and config.data.options.get("part") == "train":
+        options = {**config.data.options, "part": "test"}
     data = msgspec.structs.replace(config.data, source=config.data.test, features=part.rows.features, options=options)
     try:
         held = read_part(comm, data, folder, np.dtype(config.run.dtype))

@@ -124,9 +124,9 @@ def _carry_out(
     limit = math.inf
     if controls.max_time is not None:
         limit = max(controls.began + controls.max_time, time.monotonic()) + SOLVE_SECONDS
-    found = (optimum.of_run(recorded) if resuming else None) or optimum.find(
-        made, comm, controls.warn, lambda: signals.came or time.monotonic() > limit
-    )
+    kept, best = (optimum.of_run(recorded) if resuming else None), None
+    if kept is None:
+        kept, best = optimum.find(made, comm, controls.warn, lambda: signals.came or time.monotonic() > limit)
     with agreed(comm):
         x0 = start_point(config, problem.dim)
         state = algorithm.init(x0)
@@ -140,7 +140,7 @@ def _carry_out(
     if resuming:
         first, average, keeper_counters = restore_state(made, comm, run, state, controls.warn)
         history, row, earlier = reread(run, first, comm)
-    recorder = Recorder(config, algorithm, problem, tree, clock, found.value, history, earlier, controls.told)
+    recorder = Recorder(config, algorithm, problem, tree, clock, kept.value, history, earlier, controls.told)
     recorder.direction = Direction(problem, tree, comm) if config.output.direction else None
     recorder.risk = Risk(problem) if config.output.risk else None
     for name in ("noise", "constants"):
@@ -150,7 +150,7 @@ def _carry_out(
                 "leave it out"
             )
     if config.output.constants:
-        recorder.constants = constants(problem, tree, found, x0, comm.bcast(row))
+        recorder.constants = constants(problem, tree, best, x0, comm.bcast(row))
     recorder.row, recorder.average = row, average
     keeper = Checkpointer(config, algorithm, tree, clock, run, recorder)
     ended = ""  # why there is nothing left to do before the last round
@@ -163,7 +163,7 @@ def _carry_out(
     recorder.iterates = iterates = open_iterates(config, run, comm, problem.dim, rounds, resuming)
     if history is not None and rounds:
         history.cut(first, Records(parse_record_every(config.output.record_every)))
-    facts = {**made.facts, **found.facts(), "folder": recorded.get("folder", str(Path.cwd()))}
+    facts = {**made.facts, **kept.facts(), "folder": recorded.get("folder", str(Path.cwd()))}
     hosts = len(set(comm.allgather(socket.gethostname())))
     over = resuming and not rounds and run is not None and run.ended == "done"
     with agreed(comm):

@@ -61,6 +61,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("mpilocal")
 
 
+# Modules whose tests share what is costly to make, or a SLURM: with `pytest -n` each stays on one worker.
+TOGETHER = {"test_levels_naive", "test_nodes", "test_packaging", "test_sandwich", "test_signals"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name = item.path.stem
+        if name in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 def pytest_report_header() -> list[str]:
     return [
         f"MPILOCAL_DATA: {os.environ.get('MPILOCAL_DATA') or 'unset, tests on real data are skipped'}",

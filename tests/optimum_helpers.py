@@ -45,7 +45,7 @@ def find_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Find:
     def call(source: str, loss: str = "logistic", says: str = "", **more: Any) -> Optimum:
         warnings: list[str] = []
         prepared = made_of(source, loss, **more)
-        found = optimum.find(prepared, MPI.COMM_SELF, warnings.append)
+        found, _ = optimum.find(prepared, MPI.COMM_SELF, warnings.append)
         prepared.close()
         assert bool(warnings) == bool(says), warnings
         assert says in "".join(warnings)

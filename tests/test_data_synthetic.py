@@ -19,6 +19,7 @@ SMALL = {
     "separable": {"rows": 500, "features": 6},
     "regression": {"rows": 300, "features": 40, "spectrum": "i^-1 log^-2"},
     "quadratic": {"rows": 400, "features": 8, "groups": 4, "zeta": 0.5, "sigma": 2.0, "L": 10.0, "mu": 0.1},
+    "hard-instance": {"rows": 501, "mu": 0.2, "distance": 2.0},
     "classification": {"rows": 5000, "features": 300, "density": 0.02},
 }
 
@@ -32,6 +33,8 @@ def test_any_range_gives_the_same_rows(name):
     parts = [source.read(a, b) for a, b in zip([0, *cuts], [*cuts, source.total], strict=True)]
     assert_same(join(parts), whole)
     assert source.read(5, 5).count == 0
+    if name == "hard-instance":  # nothing in it is drawn
+        return
     other = Synthetic(name, SMALL[name] | {"seed": 1}).read(0, 10)
     assert not np.array_equal(other.dense if other.dense is not None else other.values, parts[0].dense)
 
@@ -123,7 +126,8 @@ def test_sparse_rows_have_the_density(features, density):
         ("quadratic", {"mu": 2.0}, "mu = 2 exceeds L = 1"),
         ("quadratic", {"rows": 2, "groups": 3}, "groups = 3 exceeds rows = 2"),
         ("separable", {"rows": 4}, "rows = 4 cannot hold 10 support vectors"),
-        ("separable", {"support": 11}, "support = 11 exceeds features = 10"),
+        ("separable", {"features": 5, "overlap": 4}, "overlap = 4 leaves 1 of 5 features"),
+        ("separable", {"support": 11}, "support = 11 exceeds the 10 features"),
     ],
 )
 def test_refused(name, options, message):
@@ -141,3 +145,19 @@ def test_the_documentation_names_every_option():
         options = set(re.findall(r"`(\w+)`", row.split("|")[-3]))
         assert options == {field.name for field in msgspec.structs.fields(law)} - {"rows", "features", "seed"}
         assert set(re.findall(r"`(\w+)`", row.split("|")[-2])) == set(Synthetic(name, {}).extra)
+
+
+def test_overlapping_rows_cannot_be_separated():
+    """In the last coordinates: half of the rows are 0 in the others, and their labels do not depend on them."""
+    source = Synthetic("separable", {"rows": 400, "features": 6, "overlap": 2})
+    rows, known = source.read(0, 400), source.extra
+    folded = rows.dense * rows.labels[:, None]
+    assert known["separable"].tolist() == [1, 1, 1, 1, 0, 0]
+    apart = (folded[:, :4] != 0).any(axis=1)
+    assert 150 < apart.sum() < 250 and (folded[apart, 0] >= 1 - 1e-12).all()
+    assert (folded[:, 4:] != 0).all()
+    others = folded[~apart, 4:]
+    assert ((others > 0).all(axis=1)).any() and ((others < 0).all(axis=1)).any()
+    where = known["support_rows"].astype(int)
+    np.testing.assert_array_equal(folded[where, :4], known["support_vectors"][:, :4])
+    assert len(where) == 4

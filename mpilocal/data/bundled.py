@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -23,6 +23,13 @@ class BundledOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Annotated[list[int], Meta(min_length=1)] | None, Meta(description="Keep these classes only, such as [3, 8].")
     ] = None
     standardize: Annotated[bool, Meta(description="Each feature to mean 0, variance 1; constant ones to 0.")] = False
+    scale: Annotated[float, Meta(gt=0, description="Multiplies all features.")] = 1.0
+    part: Annotated[
+        Literal["all", "train", "test"],
+        Meta(
+            description="test: every fifth row; train: the others. `data.test` takes the test rows of a training part."
+        ),
+    ] = "all"
 
 
 def bundled(name: str, options: Mapping[str, Any]) -> InMemory:
@@ -51,4 +58,8 @@ def bundled(name: str, options: Mapping[str, Any]) -> InMemory:
         x -= x.mean(axis=0)
         deviation = np.sqrt(np.mean(x**2, axis=0))
         x /= np.where(deviation > 0, deviation, 1.0)
+    x *= chosen.scale
+    if chosen.part != "all":
+        held = np.arange(len(y)) % 5 == 4
+        x, y = (x[held], y[held]) if chosen.part == "test" else (x[~held], y[~held])
     return InMemory(Rows(y, x.shape[1], dense=np.ascontiguousarray(x)))

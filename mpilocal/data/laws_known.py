@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Annotated
 
 import numpy as np
 from msgspec import Meta, Struct
-from scipy.special import ndtri
 
 from mpilocal.data.laws import AtLeastZero, Count, Known, Seed
 from mpilocal.data.rows import Rows, block
@@ -20,6 +20,11 @@ class Separable(Struct, frozen=True, kw_only=True):
     α are unique); all other points have ⟨e₁, a⟩ ≥ 2.5. A row is y·a with a random label y = ±1. The support vectors are
     spread evenly over the rows: the j-th is the first row of block j of `support` contiguous blocks, so that workers
     differ. Known: svm = e₁ (features,), duals α and support_rows (support,), support_vectors (support, features).
+
+    With `overlap` this is so of the other features. In the last `overlap` ones all rows are Gaussian, and half of those
+    that are no support vectors are 0 in the others: with labels at random no hyperplane separates them. Then iterates
+    tend to e₁ in the direction of the other features, and to a point in the last ones (Ji and Telgarsky 2019). Known
+    besides: separable (features,), 1 in the other features and 0 in the last ones.
     """
 
     rows: Annotated[Count, Meta(description="Rows.")] = 1000
@@ -27,28 +32,38 @@ class Separable(Struct, frozen=True, kw_only=True):
     seed: Annotated[Seed, Meta(description="Of every draw.")] = 0
     support: Annotated[int, Meta(ge=2)] | None = None
     spread: Annotated[float, Meta(gt=0, description="Standard deviation across e₁.")] = 1.0
+    overlap: Annotated[int, Meta(ge=0, description="Features in which rows cannot be separated.")] = 0
     sparse = False
 
     def prepare(self, draw: np.random.Generator) -> Known:
         """Draw the support vectors."""
-        count = self.support or self.features
-        if count > self.features:
+        own = self.features - self.overlap
+        if own < 2:
             raise ConfigError(
-                f"data.options.support = {count} exceeds features = {self.features}: the duals would not be unique"
+                f"data.options.overlap = {self.overlap} leaves {own} of {self.features} features to separate rows in: "
+                "leave 2 at least"
+            )
+        count = self.support or own
+        if count > own:
+            raise ConfigError(
+                f"data.options.support = {count} exceeds the {own} features: the duals would not be unique"
             )
         if count > self.rows:
             raise ConfigError(f"data.options.rows = {self.rows} cannot hold {count} support vectors: raise rows")
         alpha = draw.uniform(0.5, 1.5, count)
         alpha /= alpha.sum()
         z = np.zeros((count, self.features))
-        z[:, 1:] = self.spread * draw.standard_normal((count, self.features - 1))
+        z[:, 1:own] = self.spread * draw.standard_normal((count, own - 1))
         # Σ α_j z_j = 0 by the last one
         z[-1] = -(alpha[:-1, None] * z[:-1]).sum(axis=0) / alpha[-1]
         z[:, 0] = 1.0
         svm = np.zeros(self.features)
         svm[0] = 1.0
         where = np.array([block(self.rows, count, j)[0] for j in range(count)], np.float64)
-        return {"svm": svm, "duals": alpha, "support_rows": where, "support_vectors": z}
+        found = {"svm": svm, "duals": alpha, "support_rows": where, "support_vectors": z}
+        if self.overlap:
+            found["separable"] = (np.arange(self.features) < own).astype(np.float64)
+        return found
 
     def make(self, draw: np.random.Generator, first: int, count: int, known: Known) -> Rows:
         """Draw rows."""
@@ -56,7 +71,13 @@ class Separable(Struct, frozen=True, kw_only=True):
         a[:, 0] = 2.5 + draw.exponential(1.0, count)
         where = known["support_rows"].astype(np.int64) - first
         here = (where >= 0) & (where < count)
+        if self.overlap:
+            own = self.features - self.overlap
+            last = a[:, own:].copy()
+            a[draw.random(count) < 0.5, :own] = 0.0
         a[where[here]] = known["support_vectors"][here]
+        if self.overlap:
+            a[:, own:] = last
         y = np.where(draw.random(count) < 0.5, 1.0, -1.0)
         return Rows(y, self.features, dense=y[:, None] * a)
 
@@ -151,7 +172,8 @@ class HardInstance(Struct, frozen=True, kw_only=True):
     def prepare(self, draw: np.random.Generator) -> Known:
         """Work out the optimum and the curvatures."""
         root = np.sqrt(self.mu / self.L)
-        half = ndtri((np.arange(self.rows // 2) + 0.5) / self.rows)  # below the median
+        law = NormalDist()
+        half = np.array([law.inv_cdf((i + 0.5) / self.rows) for i in range(self.rows // 2)])  # below the median
         middle = np.zeros(self.rows % 2)
         noise = np.concatenate([half, middle, -half[::-1]])
         return {

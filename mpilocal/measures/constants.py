@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from mpilocal.errors import ConfigError
 from mpilocal.kernels.cpu import vector
 from mpilocal.measures.divergence import Divergence
-from mpilocal.optimum import Optimum, convexity
+from mpilocal.optimum import convexity
 from mpilocal.problem import Problem
 from mpilocal.tree import Tree
 
+Floats = NDArray[np.float64]
 NAMES = ("smoothness", "convexity", "distance", "optimum_noise", "optimum_divergence")
 
 
 def constants(
-    problem: Problem, tree: Tree, optimum: Optimum, x0: NDArray[np.floating], earlier: dict[str, float | int]
+    problem: Problem, tree: Tree, optimum: Floats | None, x0: NDArray[np.floating], earlier: dict[str, float | int]
 ) -> dict[str, float]:
-    """Return them by name; collective. `earlier` is a row of the run that is resumed, or empty.
+    """Return them by name; collective. `optimum` is x* (dim,), `earlier` a row of the run that is resumed, or empty.
 
     `smoothness` L of F, an estimate; `convexity` µ of the l2 term and a quadratic's curvature; `distance` ‖x0 − x*‖;
     `optimum_noise` σ*² = Σ p_m/N_m Σ ‖∇f_i − ∇f_m‖² and `optimum_divergence` ζ*² = Σ p_m ‖∇f_m − ∇F‖², at x*.
@@ -30,14 +31,13 @@ def constants(
     """
     if all(name in earlier for name in NAMES):
         return {name: float(earlier[name]) for name in NAMES}
-    if optimum.point is None or not optimum.attained:
+    if optimum is None:
         raise ConfigError(
-            'output.constants = true needs the minimiser: set problem.optimum = "auto"'
-            + ("" if optimum.point is None else "; but the minimum is not attained, so leave it out")
+            'output.constants = true needs the minimiser: set problem.optimum = "auto", and take a problem that has one'
         )
-    away = np.asarray(x0, np.float64) - optimum.point
-    apart = Divergence(problem, tree).gradients(optimum.point, 0)["divergence"]
-    noise = problem.gradient_noise(optimum.point, problem.evaluate(optimum.point))
+    away = np.asarray(x0, np.float64) - optimum
+    apart = Divergence(problem, tree).gradients(optimum, 0)["divergence"]
+    noise = problem.gradient_noise(optimum, problem.evaluate(optimum))
     found = (
         problem.smoothness(),
         convexity(problem),

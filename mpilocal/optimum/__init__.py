@@ -46,7 +46,6 @@ class Optimum(NamedTuple):
     gradient_norm: float = math.nan  # ‖∇F(x̂)‖; nan where F* was given
     attained: bool = True  # False: the infimum lies at infinity
     note: str = ""
-    point: NDArray[np.float64] | None = None  # x̂ (dim,), where it was solved for
 
     def facts(self) -> dict[str, Any]:
         """Return what config.toml keeps."""
@@ -78,25 +77,27 @@ def of_run(recorded: Mapping[str, Any]) -> Optimum | None:
 
 def find(
     made: Prepared, comm: Intracomm, warn: Callable[[str], None], stopping: Callable[[], bool] = lambda: False
-) -> Optimum:
+) -> tuple[Optimum, NDArray[np.float64] | None]:
     """Return F* of a run: none, the given number, or the kept or newly solved one; collective, the same on all ranks.
+
+    With it comes x̂ (dim,) where it was solved for, else None.
 
     `stopping` tells root that the job is to stop: then StoppedError.
     A float32 run is solved in float64, on its data as rounded to float32.
     """
     wanted = made.config.problem.optimum
     if wanted != "auto":
-        return Optimum() if wanted is None else Optimum(float(wanted))
+        return (Optimum() if wanted is None else Optimum(float(wanted))), None
     problem = made.problem if made.problem.dtype == np.float64 else in_double(made.problem)
     of = cache.key(made, comm)
     entry, point = _kept(problem, of, comm) or _solved(problem, of, comm, warn, stopping)
     dual = math.nan if entry.dual is None else entry.dual
     value = entry.value if math.isfinite(entry.value) else math.nan
-    found = Optimum(value, dual, entry.gradient_norm, entry.attained, entry.note, point)
+    found = Optimum(value, dual, entry.gradient_norm, entry.attained, entry.note)
     doubtful = not found.attained or not found.gradient_norm <= TARGET or math.isnan(value)
     if comm.rank == 0 and doubtful:
         warn(f'problem.optimum = "auto": {found.note}')
-    return found
+    return found, point if found.attained else None
 
 
 def loose_bound(gradient_norm: float, l2: float) -> float:
