@@ -13,6 +13,7 @@ PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3; do \
 endif
 ARGS ?=
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 ENV := .venv-$(MPI)
 BIN := $(ENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --editable
@@ -27,7 +28,7 @@ demo: $(ENV)/installed
 	PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe $(BIN)/mpiexec -n 2 $(BIN)/mpilocal run jobs/demo.toml
 
 test: $(ENV)/installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 lint: $(ENV)/installed-dev
 	$(BIN)/ruff check .
@@ -35,7 +36,7 @@ lint: $(ENV)/installed-dev
 	$(BIN)/python -m mypy --strict
 
 check: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
 # The files `installed` and `installed-dev` in an environment say that it is up to date.
 $(ENV)/installed: setup.cfg pyproject.toml

@@ -16,7 +16,7 @@ from mpilocal.config.structs import Config
 from mpilocal.config.typed import expected
 from mpilocal.data.bundled import BundledOptions
 from mpilocal.data.images import ImageOptions
-from mpilocal.data.laws import Exponential, Power, Regression
+from mpilocal.data.laws import Exponential, Power, Regression, Single
 from mpilocal.data.pairs import PairOptions
 from mpilocal.data.partition import kinds
 from mpilocal.data.sources import TextOptions
@@ -87,7 +87,7 @@ def pages() -> Iterator[str]:
     for name, law in LAWS.items():
         yield f"### `synthetic:{name}`\n\n{doc(law)}\n\n{keys(law)}"
         if law is Regression:
-            yield f"A sequence is a list, a string, or a table with `kind`:\n\n{variants((Power, Exponential))}"
+            yield f"A sequence is a list, a string, or a table with `kind`:\n\n{variants((Power, Exponential, Single))}"
     for title, options in SOURCES.items():
         yield f"### {title}\n\n{doc(options)}\n\n{keys(options)}"
 

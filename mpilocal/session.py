@@ -24,6 +24,7 @@ from mpilocal.guard import Guard
 from mpilocal.loop import Outcome
 from mpilocal.loop import run as loop
 from mpilocal.measures.constants import constants
+from mpilocal.measures.contraction import contraction
 from mpilocal.measures.direction import Direction
 from mpilocal.measures.risk import Risk
 from mpilocal.observe import Checkpointer, Recorder
@@ -142,7 +143,7 @@ def _carry_out(
         history, row, earlier = reread(run, first, comm)
     recorder = Recorder(config, algorithm, problem, tree, clock, kept.value, history, earlier, controls.told)
     recorder.direction = Direction(problem, tree, comm) if config.output.direction else None
-    recorder.risk = Risk(problem) if config.output.risk else None
+    recorder.risk = Risk(problem, config) if config.output.risk else None
     for name in ("noise", "constants"):
         if getattr(config.output, name) and made.kinds > 1:
             raise ConfigError(
@@ -151,6 +152,8 @@ def _carry_out(
             )
     if config.output.constants:
         recorder.constants = constants(problem, tree, best, x0, comm.bcast(row))
+    if config.output.contraction:
+        recorder.constants["contraction"] = contraction(problem, tree, config, comm)
     recorder.row, recorder.average = row, average
     keeper = Checkpointer(config, algorithm, tree, clock, run, recorder)
     ended = ""  # why there is nothing left to do before the last round

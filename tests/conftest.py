@@ -61,15 +61,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("mpilocal")
 
 
-# Modules whose tests share what is costly to make, or a SLURM: with `pytest -n` each stays on one worker.
-TOGETHER = {"test_levels_naive", "test_nodes", "test_packaging", "test_sandwich", "test_signals"}
+# The modules that take longest. With `pytest -n 2 --dist loadfile --no-loadscope-reorder` modules go to workers in the
+# order in which they are collected, so that these should come first.
+LONGEST = ("packaging", "nodes", "resume", "levels_naive", "kill", "tree", "signals", "docs", "midrun", "cli_run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        name = item.path.stem
-        if name in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(name))
+    order = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def pytest_report_header() -> list[str]:

@@ -108,3 +108,89 @@ def test_where_it_does_not_apply(change: dict[str, Any], said: str) -> None:
         table["output"] = {}
     with pytest.raises(ConfigError, match=said):
         mpilocal.run(table)
+
+
+@pytest.mark.parametrize(("spectrum", "gamma"), [("i^-2", 0.06), ("i^-1 log^-2", 0.03), ("i^-2", 0.15)])
+def test_the_bound_of_zou_is_above_the_mean_risk(spectrum: str, gamma: float) -> None:
+    """T13, over draws of the data; and the bound, coordinate by coordinate."""
+    law = {"rows": 300, "features": 500, "spectrum": spectrum}
+    risks, rows = [], {}
+    for seed in range(4):
+        table = config(
+            {**law, "seed": seed}, name="sgd", rounds=30, local_steps=10, step_size=gamma, sampling="reshuffle"
+        )
+        table["algorithm"]["iterate_average"] = "uniform"
+        table["workers"] = {"count": 1}
+        rows = mpilocal.run(table).history
+        risks.append(rows["risk_uniform"][1:])
+    *_, known = rows_of(law)
+    spectrum_, w = known["spectrum"], known["optimum"]
+    assert rows["effective_dimension"][0] == 0 and np.isnan(rows["bound_risk"][0])
+    for at, n in enumerate(range(10, 301, 10), 1):
+        bias = head = tail = rest = 0.0
+        count = 0
+        for eigenvalue, target in zip(spectrum_, w, strict=True):
+            if eigenvalue >= 1 / (gamma * n):
+                count += 1
+                bias += target**2 / eigenvalue / (gamma * n) ** 2
+                head += target**2
+            else:
+                bias += eigenvalue * target**2
+                rest += eigenvalue * target**2
+                tail += eigenvalue**2
+        room = 1 - 3 * gamma * spectrum_.sum()
+        variance = 1.0 / room + 2 * 3 * (head + n * gamma * rest) / (n * gamma * room)
+        variance *= count / n + n * gamma**2 * tail
+        assert rows["effective_dimension"][at] == pytest.approx(count + n**2 * gamma**2 * tail, rel=1e-12)
+        assert rows["bound_risk"][at] == pytest.approx(2 * bias + 2 * variance, rel=1e-12)
+    assert (np.mean(risks, axis=0) < rows["bound_risk"][1:]).all()
+
+
+def gd(data: Any, workers: int, steps: int, rounds: int, eta: float) -> dict[str, Any]:
+    return {
+        "data": data,
+        "problem": {"loss": "squared", "optimum": 0.0},
+        "workers": {"count": workers},
+        "algorithm": {"rounds": rounds, "local_steps": steps, "batch": "all", "step_size": eta},
+        "output": {"contraction": True},
+        "run": {"threads": 1},
+    }
+
+
+@pytest.mark.parametrize("steps", [1, 10, 1000])
+def test_the_contraction_of_two_rows(steps: int, tmp_path: Any) -> None:
+    """Two workers with one unit row each, at cosine c: the errors shrink by 1 − (1 − (1 − η)^H)(1 ∓ c)/2."""
+    cosine = 0.6
+    np.savez(tmp_path / "two.npz", X=np.array([[1.0, 0.0, 0.0], [cosine, 0.8, 0.0]]), y=np.array([1.0, -2.0]))
+    result = mpilocal.run(gd({"source": str(tmp_path / "two.npz")}, 2, steps, 40, 0.2), comm=MPI.COMM_SELF)
+    want = 1 - (1 - 0.8**steps) * (1 - cosine) / 2
+    assert result.history["contraction"][0] == pytest.approx(want, rel=1e-12)
+    gaps = result.history["suboptimality"]
+    assert np.sqrt(gaps[-1] / gaps[-2]) == pytest.approx(want, rel=1e-9 if steps > 1 else 1e-3)
+
+
+@pytest.mark.parallel([1, 3])
+def test_local_gd_tends_to_the_shortest_solution() -> None:
+    """Overparameterised regression: at the rate of Σ p_m (I − η A_m)^H (Zhu et al., Theorem 1), whatever the ranks."""
+    law = {"rows": 20, "features": 30, "spectrum": {"kind": "power", "exponent": 0.0}, "noise": 0.0, "seed": 2}
+    table = gd({"source": "synthetic:regression", "options": law}, 5, 20, 1000, 0.03)
+    result, alone = mpilocal.run(table, comm=MPI.COMM_WORLD), mpilocal.run(table, comm=MPI.COMM_SELF)
+    assert result.average.tobytes() == alone.average.tobytes()
+    assert result.history["contraction"].tobytes() == alone.history["contraction"].tobytes()
+    a, y, _ = rows_of(law)
+    total = np.zeros((30, 30))
+    for m in range(5):
+        x = a[4 * m : 4 * m + 4]
+        total += np.linalg.matrix_power(np.eye(30) - 0.03 * x.T @ x / 4, 20) / 5
+    seen = np.linalg.eigvalsh(total)[:-10]  # of the 30 directions no row sees 10
+    assert result.history["contraction"][0] == pytest.approx(seen.max(), rel=1e-10)
+    gaps = result.history["suboptimality"]
+    assert np.sqrt(gaps[900] / gaps[800]) ** (1 / 100) == pytest.approx(seen.max(), rel=1e-3)
+    shortest = np.linalg.pinv(a) @ y
+    assert np.linalg.norm(result.average - shortest) < 1e-3 * np.linalg.norm(shortest)
+
+
+def test_contraction_is_of_least_squares() -> None:
+    table = gd({"source": "sklearn:breast_cancer"}, 2, 1, 1, 0.1)
+    with pytest.raises(ConfigError, match="output.contraction = true is for local-sgd"):
+        mpilocal.run({**table, "problem": {"loss": "logistic"}}, comm=MPI.COMM_SELF)

@@ -120,3 +120,19 @@ def test_where_a_number_may_be_a_name():
     assert quantities.value(every, found, names) == found.history["suboptimality"].min()
     with pytest.raises(ConfigError, match="one of round, step and samples"):
         quantities.parse({"kind": "at", "round": 1, "step": 2}, "q", names)
+
+
+def test_rate():
+    """v = 3 e^(−0.25 round): 0.25, of the second half alone, where there is one."""
+    rounds = np.array([0, 2, 5, 6, 9])
+    values = 3 * np.exp(-0.25 * rounds)
+    one = run()._replace(history={"round": rounds, "suboptimality": np.append([99.0, 7.0], values[2:])})
+    assert quantities.value(quantities.parse({"kind": "rate"}, "q"), one) == pytest.approx(0.25, rel=1e-12)
+    for lost in (np.zeros(5), -values):
+        assert np.isnan(
+            quantities.value(
+                quantities.parse({"kind": "rate"}, "q"), one._replace(history={"round": rounds, "suboptimality": lost})
+            )
+        )
+    alone = one._replace(history={"round": np.array([0]), "suboptimality": np.ones(1)})
+    assert np.isnan(quantities.value(quantities.parse({"kind": "rate"}, "q"), alone))

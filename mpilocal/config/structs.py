@@ -175,6 +175,12 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "gradient and the divergence."
         ),
     ] = False
+    contraction: Annotated[
+        bool,
+        Meta(
+            description="Keep the factor by which a round of local gradient descent on least squares shrinks the error."
+        ),
+    ] = False
     iterates: Annotated[bool, Meta(description="Write x̄ at every recorded round to iterates.h5.")] = False
 
 

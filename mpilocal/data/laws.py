@@ -69,8 +69,8 @@ class Regression(Struct, frozen=True, kw_only=True):
 
     Zou et al. (2021), "Benign Overfitting of Constant-Stepsize SGD for Linear Regression": λ_i = i^−1 log^−2(i + 1) or
     i^−2 and w*_i = i^−1. A sequence is a list, "i^-1 log^-2", "i^-2", or a table: { kind = "power", exponent, log }
-    is i^−exponent log^−log(i + 1), { kind = "exponential", rate } is e^(−rate·i). Known: optimum w*, spectrum λ
-    (features,).
+    is i^−exponent log^−log(i + 1), { kind = "exponential", rate } is e^(−rate·i), { kind = "single", at, value } is
+    value at i = at and else 0. Known: optimum w*, spectrum λ (features,), noise (1,).
     """
 
     rows: Annotated[Count, Meta(description="Rows.")] = 1000
@@ -86,7 +86,11 @@ class Regression(Struct, frozen=True, kw_only=True):
         spectrum = sequence(self.spectrum, self.features, "spectrum")
         if spectrum.min() < 0:
             raise ConfigError(f"data.options.spectrum holds {spectrum.min():g}: eigenvalues are at least 0")
-        return {"spectrum": spectrum, "optimum": sequence(self.optimum, self.features, "optimum")}
+        return {
+            "spectrum": spectrum,
+            "optimum": sequence(self.optimum, self.features, "optimum"),
+            "noise": np.array([self.noise]),
+        }
 
     def make(self, draw: np.random.Generator, first: int, count: int, known: Known) -> Rows:
         """Draw rows."""
@@ -150,6 +154,13 @@ class Exponential(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
     rate: float = 1.0
 
 
+class Single(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="single"):
+    """`value` at i = `at`, else 0."""
+
+    at: Annotated[int, Meta(ge=1)]
+    value: float = 1.0
+
+
 def sequence(given: list[float] | str | dict[str, Any], features: int, name: str) -> NDArray[np.float64]:
     """Return a sequence over i = 1 … features; see `Regression` for what it may be."""
     from mpilocal.config.typed import build
@@ -172,4 +183,9 @@ def sequence(given: list[float] | str | dict[str, Any], features: int, name: str
         return i**-law.exponent * np.log(i + 1) ** -law.log
     if kind == "exponential":
         return np.exp(-build(Exponential, given, where).rate * i)
-    raise ConfigError(f'{where}.kind = {shown(kind)} is not known: "power" or "exponential"')
+    if kind == "single":
+        single = build(Single, given, where)
+        if single.at > features:
+            raise ConfigError(f"{where}.at = {single.at} exceeds the {features} features")
+        return np.where(i == single.at, single.value, 0.0)
+    raise ConfigError(f'{where}.kind = {shown(kind)} is not known: "power", "exponential" or "single"')

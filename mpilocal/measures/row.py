@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.algorithms.base import Algorithm
+from mpilocal.measures.risk import Risk
 from mpilocal.problem import Problem
 from mpilocal.tree import Tree
 
@@ -25,7 +25,7 @@ def row(
     optimum: float,
     consensus: float,
     noise: bool = False,
-    risk: Callable[[Array], float] | None = None,
+    risk: Risk | None = None,
 ) -> tuple[dict[str, float | int], Array]:
     """Return the history's row after `rounds` rounds, and x̄; collective. With `noise` and `risk` these are in it."""
     average = tree.center(state.x)
@@ -42,6 +42,7 @@ def row(
         found["gradient_noise"] = problem.gradient_noise(average, value)
     if risk is not None:
         found["risk"] = risk(average)
+        found |= risk.theory(algorithm.steps(rounds))
     if not math.isnan(value.accuracy):
         found["accuracy"] = value.accuracy
     if not math.isnan(optimum):

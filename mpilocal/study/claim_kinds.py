@@ -7,6 +7,7 @@
 | `ratio` | that of the cells `one` over that of `other`, as in `bound` |
 | `ordering` | it is increasing or decreasing `along` an axis, whatever the other axes are, or from one of `selections` to the next |
 | `slope` | the least-squares slope of its logarithm over that of an axis, or of its series over another series, as in `bound` |
+| `table` | in each of the cells `entries` it is `within` a factor of their value, and with `median_within` so is the median; where values differ by `order` and more it has their order |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -99,13 +100,35 @@ class Ordering(Claim, frozen=True, kw_only=True, tag="ordering"):
     strict: Annotated[bool, Meta(description="Equal values are not in order.")] = True
 
 
-AnyClaim: TypeAlias = Bound | Ratio | Slope | Every | Ordering
+class Entry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A number that somebody has told."""
+
+    cell: Annotated[Table, Meta(description="A selection of one cell.")]
+    value: Annotated[float, Meta(gt=0)]
+
+
+class Told(Claim, frozen=True, kw_only=True, tag="table"):
+    """Cell by cell against numbers that somebody has told."""
+
+    entries: Annotated[list[Entry], Meta(min_length=1)]
+    within: Annotated[float, Meta(ge=1, description="Of each, the factor.")]
+    median_within: Annotated[Annotated[float, Meta(ge=1)] | None, Meta(description="The median of these factors.")] = (
+        None
+    )
+    order: Annotated[
+        Annotated[float, Meta(gt=1)] | None, Meta(description="Values that differ by this factor have to be in order.")
+    ] = None
+
+
+Parted: TypeAlias = Bound | Ratio | Slope | Every | Ordering
+AnyClaim: TypeAlias = Parted | Told
 KINDS: dict[str, type[AnyClaim]] = {
     "bound": Bound,
     "ratio": Ratio,
     "slope": Slope,
     "every": Every,
     "ordering": Ordering,
+    "table": Told,
 }
 
 
@@ -210,8 +233,22 @@ def check(
             apart = {axis for one in claim.selections for axis in one}
             for one, other in itertools.pairwise(parts):
                 _paired(selection.pairs(one, other, apart), points, where)
+        elif isinstance(claim, Told):
+            for place, entry in enumerate(claim.entries):
+                one_cell(
+                    selection.select(chosen, entry.cell, axes, f"{where}.entries.{place}.cell"), points, entry, where
+                )
         elif isinstance(claim, Ordering | Slope) and not (isinstance(claim, Slope) and is_series(claim.along)):
             _along(claim, chosen, axes, where)
+
+
+def one_cell(
+    found: list[selection.Point], points: list[selection.Point], entry: Entry, where: str
+) -> selection.Point | None:
+    """Return the cell of an entry, None where cells are not listed (ConfigError unless there is just one)."""
+    if points and len(found) != 1:
+        raise ConfigError(f"{where}: the entry {shown(entry.cell)} is of {len(found)} cells: select one")
+    return found[0] if found else None
 
 
 def _paired(found: list[tuple[selection.Point, selection.Point]], points: list[selection.Point], where: str) -> None:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from mpilocal.config.typed import shown
 from mpilocal.study import claim_kinds as kinds
 from mpilocal.study import selection
-from mpilocal.study.claim_kinds import AnyClaim, Bound, Compared, Every, Ordering, Ratio, Slope, check
+from mpilocal.study.claim_kinds import AnyClaim, Bound, Compared, Every, Ordering, Parted, Ratio, Slope, Told, check
 from mpilocal.study.measure import Cells, Measured, fit, met, quotient, related, spread
 from mpilocal.study.names import definitions
 from mpilocal.study.quantities import parse, verdict
+from mpilocal.study.reference import told
 from mpilocal.study.results import Results
 from mpilocal.study.selection import Point
 from mpilocal.study.series import is_series
@@ -60,6 +61,9 @@ def _row(claim: AnyClaim, results: Results, names: Mapping[str, str], number: in
     cells = Cells(quantity, claim.aggregate, names, f"{where}.quantity")
     chosen = selection.select(points, claim.select, results.axes, f"{where}.select")
     chosen = selection.where_holds(chosen, claim.where, quantity, names, f"{where}.where")
+    if isinstance(claim, Told):
+        holds, measured = told(claim, cells, chosen, results, where)
+        return Row(claim.claim, _predicted(claim, ()), measured, None if claim.observe else holds, claim.rests)
     parts = _parts(claim, cells, chosen, points, results, where)
     holds = bool(parts) and all(part.holds for part in parts)
     measured = _said(parts)
@@ -73,7 +77,7 @@ def _row(claim: AnyClaim, results: Results, names: Mapping[str, str], number: in
 
 
 def _parts(
-    claim: AnyClaim, cells: Cells, chosen: list[Point], points: list[Point], results: Results, where: str
+    claim: Parted, cells: Cells, chosen: list[Point], points: list[Point], results: Results, where: str
 ) -> list[Part]:
     if isinstance(claim, Bound):
         label = _labels(chosen, cells.names)
@@ -238,6 +242,10 @@ def _comparison(claim: AnyClaim) -> str:
         return f"{SIGNS[claim.relation]} {factor}that of {other or 'the other quantity'}"
     if isinstance(claim, Bound) and claim.within is not None:
         return f"constant within {claim.within:g}"
+    if isinstance(claim, Told):
+        said = f"{len(claim.entries)} numbers within {claim.within:g}"
+        said += f", their median within {claim.median_within:g}" if claim.median_within is not None else ""
+        return said + (f", in order where they differ by {claim.order:g}" if claim.order is not None else "")
     given = [(SIGNS[key], getattr(claim, key)) for key in kinds.LIMITS if getattr(claim, key) is not None]
     said = " and ".join(f"{sign} {value}" if isinstance(value, str) else f"{sign} {value:g}" for sign, value in given)
     return said + (f" ± {claim.tolerance:g}" if claim.tolerance else "")

@@ -160,7 +160,7 @@ def _short(name: Quantity | str) -> str:
 
 
 def _curve(figure: Figure, point: Point, name: str, label: str, where: str) -> Line:
-    """Return a series over another; it goes as far as half of the seeds do."""
+    """Return a series over another; it goes as far as half of the seeds do, those that ended staying where they did."""
     runs = [run for run in point.runs if not lost(run)]
     said = verdict(point.runs)
     if not runs:
@@ -173,7 +173,7 @@ def _curve(figure: Figure, point: Point, name: str, label: str, where: str) -> L
     for at in range(records):
         here = [place for place in range(len(xs)) if at < len(xs[place])]
         x[at] = np.median([xs[place][at] for place in here])
-        middle[at], low[at], high[at] = _spread(figure, np.array([ys[place][at] for place in here]))
+        middle[at], low[at], high[at] = _spread(figure, np.array([y[min(at, len(y) - 1)] for y in ys]))
     return Line(label, x, middle, low, high, NONE, said)
 
 

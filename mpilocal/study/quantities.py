@@ -4,7 +4,7 @@
 |---|---|
 | `final` | the series `of` at the last record |
 | `best` | its smallest value, its largest where more is better |
-| `rate` | the factor by which it changes in a round, over the second half of the rounds |
+| `rate` | q where it falls as e^(−q round), over the second half of the rounds |
 | `at` | its value at a number of `round`, `step` or `samples`: that of the last record up to there |
 | `rounds-to`, `steps-to`, `samples-to`, `bytes-to`, `seconds-to` | where it first reaches `target`; infinite if never |
 | `cost-to` | the formula `cost` there, as `step + 25 * round` |
@@ -91,7 +91,7 @@ class Quantity(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         else:
             key, at = self.place
             where = {"round": f"round {at:g}", "step": f"step {at:g}", "samples": f"{at:,.0f} samples"}[key]
-            rate = f"factor a round of {of}"
+            rate = f"rate of {of} a round"
             said = {"final": f"final {of}", "best": f"best {of}", "rate": rate, "at": f"{of} at {where}"}[self.kind]
         return f"{said}, times {self.times}" if self.times else said
 
@@ -176,11 +176,11 @@ def row(quantity: Quantity, run: Run, where: str = "quantity") -> int | None:
 
 
 def rate(rounds: Floats, values: Floats) -> float:
-    """Return (v(R)/v(r))^(1/(R − r)), r the first record from R/2 on; NaN where a value is not above 0."""
+    """Return ln(v(r)/v(R))/(R − r), r the first record from R/2 on; NaN where a value is not above 0."""
     begin = int(np.searchsorted(rounds, rounds[-1] / 2))
     if begin >= len(rounds) - 1 or not (values[begin] > 0 and values[-1] > 0):
         return math.nan
-    return float((values[-1] / values[begin]) ** (1 / (rounds[-1] - rounds[begin])))
+    return math.log(values[begin] / values[-1]) / float(rounds[-1] - rounds[begin])
 
 
 def curve(quantity: Quantity, run: Run, where: str = "quantity") -> Floats:
