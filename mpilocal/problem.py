@@ -99,6 +99,7 @@ class Problem:
         penalised = np.ones((outputs, features + intercept), bool)
         penalised[:, features:] = False
         self.penalised = penalised.ravel()
+        self._ridge = np.where(self.penalised, self.l2, 0.0)
         self._smoothness: float | None = None
         mine = int(np.sum(shard.end - shard.begin))
         self.sampled_rows = self.comm.allreduce(mine) if self.comm is not None else mine
@@ -211,10 +212,10 @@ class Problem:
         """Return Σ p_m A_mᵀA_m v / N_m for v that lives in the first block."""
         if self.loss == Loss.SOFTMAX:
             # At x = 0 the softmax Hessian on (v, 0, …) is (1/C)(1 − 1/C) AᵀA v in the first block.
-            image = self.hessian_product(np.zeros(self.dim), v) - np.where(self.penalised, self.l2, 0.0) * v
+            image = self.hessian_product(np.zeros(self.dim), v) - self._ridge * v
             image[width:] = 0
             return image * self.outputs**2 / (self.outputs - 1)
-        return self.hessian_product(np.zeros(self.dim), v, Loss.SQUARED) - np.where(self.penalised, self.l2, 0.0) * v
+        return self.hessian_product(np.zeros(self.dim), v, Loss.SQUARED) - self._ridge * v
 
     def pull(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the gradient at x (dim,) of what no row has to itself: l2 and a quadratic's mean curvature."""
@@ -223,10 +224,9 @@ class Problem:
 
     def _shared(self, x: Array) -> NDArray[np.float64]:
         """Return the curvature at x that all rows share, (dim,): λ and the quadratic's own."""
-        ridge = np.where(self.penalised, self.l2, 0.0)
         if self.curvature is None:
-            return ridge
-        return np.asarray(ridge + np.where(np.asarray(x) > 0, self.curvature[1], self.curvature[0]))
+            return self._ridge
+        return np.asarray(self._ridge + np.where(np.asarray(x) > 0, self.curvature[1], self.curvature[0]))
 
     @property
     def convexity(self) -> float:
