@@ -1,145 +1,38 @@
-"""What Wang et al. (2022) say of H-SGD, on heterogeneous quadratics; and hierarchies that must be equal, bit for bit.
-
-Worker j has F_j(w) = ½ wᵀA_j w − b_jᵀw, d rows of the squared loss: between averagings a group's map is affine, and its
-powers are the run in closed form.
-"""
+"""What Wang et al. (2022) say of H-SGD, on heterogeneous quadratics; and levels that must be equal, bit for bit."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import helpers
 import naive_levels
 import numpy as np
 import pytest
-from helpers import Table
+from levels_helpers import (
+    GLOBAL,
+    LOCAL,
+    ONE,
+    SINGLE,
+    Array,
+    Groups,
+    N,
+    Quadratics,
+    after,
+    quadratics,
+    run,
+    same_bits,
+    two_levels,
+    vectors,
+    world,
+)
 from naive_levels import Cascade
-from numpy.typing import NDArray
 
 import mpilocal
 from mpilocal.tree.draw import shuffled
-
-Array = NDArray[np.float64]
-Groups = Sequence[Sequence[int]]
-N, D, LOCAL, GLOBAL = 10, 10, 5, 50  # workers, dimension, I, G
-
-
-class Quadratics(NamedTuple):
-    a: Array  # A_j (workers, d, d)
-    b: Array  # b_j (workers, d)
-
-    @property
-    def smoothness(self) -> float:
-        """The largest curvature of any F_j."""
-        return float(max(np.linalg.eigvalsh(a)[-1] for a in self.a))
-
-    def gradients(self, w: NDArray[Any]) -> Array:
-        """∇F_j(w) (workers, d)."""
-        return self.a @ w - self.b
-
-    def gap(self) -> float:
-        """f(0) − f*."""
-        b = self.b.mean(axis=0)
-        return 0.5 * float(b @ np.linalg.solve(self.a.mean(axis=0), b))
-
-    def save(self, path: Path) -> str:
-        """Write d rows a worker: √d Lᵀ with A = L Lᵀ, and labels √d L⁻¹ b."""
-        lower = np.linalg.cholesky(self.a)
-        x = np.sqrt(D) * np.concatenate(np.swapaxes(lower, 1, 2))
-        y = np.sqrt(D) * np.concatenate([np.linalg.solve(one, b) for one, b in zip(lower, self.b, strict=True)])
-        np.savez(path, x=np.ascontiguousarray(x), y=y)
-        return str(path)
-
-
-def quadratics(seed: int = 1, least: float = 1.0) -> Quadratics:
-    """A_j = Qᵀ Q/d + `least` with Q and b_j standard normal."""
-    rng = np.random.default_rng(seed)
-    q = rng.standard_normal((N, D, D))
-    return Quadratics(np.swapaxes(q, 1, 2) @ q / D + least * np.eye(D), rng.standard_normal((N, D)))
-
-
-def run(
-    source: str,
-    step: float,
-    rounds: int,
-    levels: list[Table],
-    seed: int = 1,
-    local_steps: int = LOCAL,
-    output: Path | None = None,
-) -> mpilocal.api.Result:
-    options = {"rounds": rounds, "local_steps": local_steps, "batch": "all", "step_size": step}
-    table = {"data": {"source": source}, "problem": {"loss": "squared"}, "workers": {"count": N}, "levels": levels}
-    out = {"iterates": output is not None}
-    return mpilocal.run(
-        {**table, "algorithm": options, "run": {"seed": seed, "threads": 1}, "output": out}, output=output
-    )
-
-
-def two_levels(group: Any, local: int = 1, globe: int = GLOBAL // LOCAL) -> list[Table]:
-    return [{"group": group, "period": local}, {"group": "world", "period": globe}]
-
-
-def world(period: int) -> list[Table]:
-    return [{"group": "world", "period": period}]
-
-
-def drawn(size: int, seed: int) -> Groups:
-    """The groups of { random = size, redraw = "once" } under this seed."""
-
-    def shuffle(atoms: int, level: int, parent: int, draw: int) -> list[int]:
-        return [int(atom) for atom in shuffled(atoms, seed, level, parent, draw)]
-
-    tables = two_levels({"random": size, "redraw": "once"})
-    return [group.members for group in naive_levels.groups_at(Cascade(tables, N, shuffle), 0)[0]]
-
-
-def cycle(law: Quadratics, step: float, groups: Groups) -> tuple[Array, Array]:
-    """P, q of one global period: w̄ ← P w̄ + q, every group averaging each I steps."""
-    p, q = np.zeros((D, D)), np.zeros(D)
-    for group in groups:
-        mean = np.zeros((D + 1, D + 1))
-        for j in group:
-            one = np.eye(D + 1)
-            one[:D, :D] -= step * law.a[j]
-            one[:D, D] = step * law.b[j]
-            mean += np.linalg.matrix_power(one, LOCAL) / len(group)
-        whole = np.linalg.matrix_power(mean, GLOBAL // LOCAL) * len(group) / N
-        p, q = p + whole[:D, :D], q + whole[:D, D]
-    return p, q
-
-
-def after(law: Quadratics, step: float, groups: Groups, cycles: int) -> Array:
-    """w̄ after so many global periods from 0."""
-    (p, q), w = cycle(law, step, groups), np.zeros(D)
-    for _ in range(cycles):
-        w = p @ w + q
-    return w
-
-
-def stationary(law: Quadratics, step: float, groups: Groups) -> float:
-    """‖∇f(w̄)‖² where w̄ no longer moves."""
-    p, q = cycle(law, step, groups)
-    return float(np.sum(law.gradients(np.linalg.solve(np.eye(D) - p, q)).mean(axis=0) ** 2))
-
-
-def same_bits(one: mpilocal.api.Result, other: mpilocal.api.Result) -> None:
-    """x̄ and the history but for the seconds and what is counted per level."""
-    assert one.average.tobytes() == other.average.tobytes()
-    for name in (name for name in one.history if not name.startswith(("timings/", "level"))):
-        assert one.history[name].tobytes() == other.history[name].tobytes(), name
-
-
-def vectors(result: mpilocal.api.Result) -> list[int]:
-    """Vectors sent after every round, over all levels."""
-    columns = [column for name, column in result.history.items() if name.endswith("/vectors")]
-    return [int(total) for total in np.sum(columns, axis=0)]
-
-
-ONE, SINGLE = [list(range(N))], [[j] for j in range(N)]
 
 
 def test_one_group_and_single_workers_are_local_sgd(tmp_path: Path) -> None:
@@ -155,30 +48,6 @@ def test_one_group_and_single_workers_are_local_sgd(tmp_path: Path) -> None:
     for result, groups in ((often, ONE), (seldom, SINGLE)):
         np.testing.assert_allclose(result.average, after(law, step, groups, 40), rtol=0, atol=1e-12)
     assert often.average.tobytes() != seldom.average.tobytes()
-
-
-def test_stationary_gradients_of_groupings(tmp_path: Path) -> None:
-    """I = 5, G = 50, γ = 0.2/(L_max G): twenty groupings each, beside a simulation whose law is not told.
-
-    This law has its numbers without groups. A grouping may be worse than none: only the bounds are in order.
-    """
-    law = quadratics(seed=3, least=0.1)
-    source, step = law.save(tmp_path / "quadratics.npz"), 0.2 / (law.smoothness * GLOBAL)
-    least, most = stationary(law, step, ONE), stationary(law, step, SINGLE)
-    print(f"\nP = {LOCAL}: {least:.2e}")
-    assert least == pytest.approx(2.6e-6, rel=0.05) and most == pytest.approx(3.85e-4, rel=0.05)
-    for count, told in ((2, 6.3e-5), (5, 3.6e-4)):
-        found = []
-        for seed in range(1, 21):
-            groups = drawn(N // count, seed)
-            result = run(source, step, 100, two_levels({"random": N // count, "redraw": "once"}), seed)
-            np.testing.assert_allclose(result.average, after(law, step, groups, 10), rtol=0, atol=1e-12)
-            found.append(stationary(law, step, groups))
-        print(f"N = {count}: mean {np.mean(found):.2e} ({min(found):.1e} to {max(found):.1e})")
-        assert len(set(found)) > 10
-        assert 0.6 * told < np.mean(found) < 1.4 * told and min(found) < told < max(found)
-    print(f"P = {GLOBAL}: {most:.2e}")
-    assert 140 < most / least < 155  # the bias of w̄ grows as P − 1: (49/4)² = 150, less what is of higher order in γ
 
 
 def divergences(gradients: Array, levels: Sequence[Groups]) -> list[float]:
