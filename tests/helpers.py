@@ -53,7 +53,7 @@ AVERAGES = ["uniform", "linear", "quadratic", {"kind": "tail", "start": 0.4}]
 
 def accelerated(name: str, rounds: int, local_steps: int, batch: int | str, step_size: float, **more: Any) -> Table:
     """The table [algorithm] of an accelerated method; `more` are its options, but for keys of the table itself."""
-    own = {key: more.pop(key) for key in ("sampling", "start") if key in more}
+    own = {key: more.pop(key) for key in ("sampling", "start", "server_step_size") if key in more}
     table = {"name": name, "rounds": rounds, "local_steps": local_steps, "batch": batch, "step_size": step_size, **own}
     return {**table, "options": more, "iterate_average": "last"}
 
@@ -103,7 +103,17 @@ METHODS: dict[str, Table] = {
         "options": {"pull": 0.4, "anchor_exponent": 0.7},
         "start": "normal",
     },
+    "modified-server": {
+        "name": "modified-local-gd",
+        "rounds": 4,
+        "local_steps": 2,
+        "batch": 3,
+        "step_size": 0.1,
+        "server_step_size": 1.3,
+        "options": {"pull": 0.0, "anchor_exponent": 1.0},
+    },
     "local-ac-sa": accelerated("local-ac-sa", 4, 3, 2, 0.1, mu=0.05),
+    "local-ac-sa-server": accelerated("local-ac-sa", 4, 3, 2, 0.1, mu=0.05, server_step_size=0.8),
     "local-ac-sa-convex": accelerated("local-ac-sa", 3, 4, "all", 0.2, mu=0, stages=[5, 4, 1]),
     "local-ac-sa-halving": accelerated(
         "local-ac-sa", 5, 4, 3, 0.3, mu=0.8, stages="halving", gap=2.0, sigma=0.05, sampling="reshuffle"
@@ -111,6 +121,7 @@ METHODS: dict[str, Table] = {
     "minibatch-ac-sa": accelerated("minibatch-ac-sa", 6, 2, 3, 0.2, mu=0.1, stages=[3, 2]),
     "fedac": accelerated("fedac", 4, 3, 2, 0.1, mu=0.05),
     "fedac-II": accelerated("fedac", 3, 5, "all", 0.05, mu=0.1, variant="II"),
+    "fedac-server": accelerated("fedac", 4, 3, 2, 0.1, mu=0.05, server_step_size=1.2),
     "fedac-naive": accelerated("fedac", 3, 3, 1, 0.05, mu=0.2, variant="naive", start="normal"),
     "minibatch-fedac": accelerated("minibatch-fedac", 5, 2, 2, 0.2, mu=0.05),
 }
@@ -205,8 +216,10 @@ def specify(table: Table) -> Spec:
     made: Iterator[naive.Round]
     if options.get("name", "local-sgd") in ACCELERATED:
         step_at = naive_methods.step_of(options, l2, [one.weight for one in workers])
-        rounds_of = naive_methods.minibatch if options["name"].startswith("minibatch") else naive_methods.local
-        made = rounds_of(model, workers, sampling, bounds, x0, step_at)
+        if options["name"].startswith("minibatch"):
+            made = naive_methods.minibatch(model, workers, sampling, bounds, x0, step_at)
+        else:
+            made = naive_methods.local(model, workers, sampling, bounds, x0, step_at, plan.server)
     elif options.get("name") == "modified-local-gd":
         own = options["options"]
         made = naive_methods.modified_local_gd(model, workers, sampling, plan, x0, own["pull"], own["anchor_exponent"])

@@ -98,9 +98,9 @@ def gradient(
 
 def local(
     model: Model, workers: Sequence[Worker], sampling: Sampling, bounds: Sequence[int], x0: Array,
-    step_at: Callable[[int], Step],
+    step_at: Callable[[int], Step], share: float = 1.0,
 ) -> Iterator[Round]:  # fmt: skip
-    """Local steps of the recursion; both sequences are averaged."""
+    """Local steps of the recursion; both sequences are averaged, and move by a share of the way to the mean."""
     ag, x = x0, x0
     p = [m.weight for m in workers]
     yield Round(ag, 0.0, [])
@@ -113,7 +113,8 @@ def local(
             ends.append(own)
         ags = [end[0] for end in ends]
         drift = math.fsum(w * float(np.sum((one - mean(ags, p)) ** 2)) for w, one in zip(p, ags, strict=True))
-        ag, x = mean(ags, p), mean([end[1] for end in ends], p)
+        ag = (1 - share) * ag + share * mean(ags, p)
+        x = (1 - share) * x + share * mean([end[1] for end in ends], p)
         yield Round(ag, drift, [])
 
 
@@ -149,5 +150,5 @@ def modified_local_gd(
             ends.append(local_steps(strong, m, sampling, x, etas, first, shift, visit)[0])
         drift = math.fsum(w * float(np.sum((end - mean(ends, p)) ** 2)) for w, end in zip(p, ends, strict=True))
         away = (k + 2) ** -exponent
-        x = away * x0 + (1 - away) * mean(ends, p)
+        x = away * x0 + (1 - away) * ((1 - plan.server) * x + plan.server * mean(ends, p))
         yield Round(x, drift, visits)

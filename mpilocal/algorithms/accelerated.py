@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from mpilocal.algorithms import server
 from mpilocal.algorithms.base import Algorithm, Phase, Setting, refuse_outer_steps, samples_of
 from mpilocal.algorithms.minibatch_sgd import Gradients
 from mpilocal.algorithms.recursions import AcSa, Pair, Stage, halving
@@ -28,6 +29,7 @@ class State(NamedTuple):
 
     x: Array  # (workers here, dim) the one that is judged: x^ag, w_ag
     v: Array  # (workers here, dim) the one that moves further
+    anchors: Array  # (2, dim) both where all workers averaged last; (0, dim) where the server takes no step of its own
 
 
 def constant_step(setting: Setting) -> float:
@@ -36,7 +38,6 @@ def constant_step(setting: Setting) -> float:
     kind = parse_step_size(options.step_size)
     if not isinstance(kind, Constant) or kind.warmup:
         raise ConfigError(f'algorithm.step_size = {shown(options.step_size)}: "{options.name}" takes a number')
-    refuse_outer_steps(setting)
     if setting.schedule.averages:
         raise ConfigError(
             f'algorithm.iterate_average = {shown(options.iterate_average)}: "{options.name}" has its average in its '
@@ -66,12 +67,13 @@ def ac_sa(setting: Setting, steps: int, mu: float | None, stages: Stages, sigma:
 def local_steps(setting: Setting, recursion: Pair) -> Algorithm:
     """Return local steps of a recursion; where workers average they average both sequences."""
     problem, schedule, tree = setting.problem, setting.schedule, setting.tree
+    keep, share = server.without_inner(setting), setting.options.server_step_size
     draws, l2 = setting.draws(setting.batch), problem.dtype.type(problem.l2)
     work = [(*own[:2], np.empty((2, problem.dim), problem.dtype)) for own in problem.work(setting.batch, 0)]
 
     def init(x0: Array) -> State:
         x = np.tile(x0.astype(problem.dtype), (tree.count, 1))
-        return State(x, x.copy())
+        return State(x, x.copy(), np.tile(x[0], (2 if keep else 0, 1)))
 
     def local(state: State, round: int) -> None:
         first, last = schedule.first(round), schedule.first(round + 1)
@@ -80,8 +82,9 @@ def local_steps(setting: Setting, recursion: Pair) -> Algorithm:
         problem.threads.run(problem.kernels.accelerated, tree.count, (*target, *rule), work)
 
     def average(state: State, tree: Tree, round: int) -> None:
-        tree.mean(state.x, round)
-        tree.mean(state.v, round)
+        for sequence, rows in enumerate((state.x, state.v)):
+            if tree.mean(rows, round) and keep:
+                server.carry(rows, state.anchors[sequence], share)
 
     def warm() -> None:
         x = np.zeros((1, problem.dim), problem.dtype)
@@ -93,6 +96,7 @@ def local_steps(setting: Setting, recursion: Pair) -> Algorithm:
         phases=(Phase(local, average),),
         steps=schedule.first,
         samples=samples_of(setting, setting.batch),
+        common=frozenset({"anchors"}),
         vectors=2,
         warm=warm,
     )
@@ -100,12 +104,13 @@ def local_steps(setting: Setting, recursion: Pair) -> Algorithm:
 
 def rounds_of_one_step(setting: Setting, recursion: Pair) -> Algorithm:
     """Return rounds of one step of a recursion, with the gradient of local_steps · batch samples of each worker."""
+    refuse_outer_steps(setting)
     gradients = Gradients(setting)
     dtype = setting.problem.dtype
 
     def init(x0: Array) -> State:
         x = x0.astype(dtype).reshape(1, -1)
-        return State(x, x.copy())
+        return State(x, x.copy(), np.empty((0, setting.problem.dim), dtype))
 
     def between(state: Any, row: Array) -> Array:
         return np.asarray(row[0] * state.v + (1 - row[0]) * state.x, dtype)
@@ -126,5 +131,5 @@ def rounds_of_one_step(setting: Setting, recursion: Pair) -> Algorithm:
         phases=(Phase(local, average),),
         steps=lambda rounds: rounds,
         samples=gradients.samples,
-        common=frozenset({"x", "v"}),
+        common=frozenset({"x", "v", "anchors"}),
     )

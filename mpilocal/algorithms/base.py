@@ -64,7 +64,7 @@ class Algorithm(NamedTuple):
 
 
 def refuse_outer_steps(setting: Setting) -> None:
-    """Refuse the step sizes of a server, for a method in which they do not act."""
+    """Refuse the step sizes of a server (see `server`), for a method in which they do not act."""
     options = setting.options
     if options.server_step_size != 1 or options.inner_step_size is not None:
         raise ConfigError(f'algorithm.server_step_size and inner_step_size do not act in "{options.name}": remove them')

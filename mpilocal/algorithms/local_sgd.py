@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mpilocal.algorithms import server
 from mpilocal.algorithms.base import Algorithm, Phase, Setting, samples_of
 from mpilocal.algorithms.minibatch_sgd import gradient_rounds
-from mpilocal.errors import ConfigError
 from mpilocal.exact import SMALL
 from mpilocal.stream import Streamed, streams
 from mpilocal.tree import Tree
@@ -39,12 +39,7 @@ def local_sgd(setting: Setting) -> Algorithm:
     inner = options.inner_step_size
     if inner == 0:
         return gradient_rounds(setting, lambda count: count, schedule)
-    keep = options.server_step_size != 1 or inner is not None
-    if keep and not tree.levels.levels[-1].world:
-        raise ConfigError(
-            "algorithm.server_step_size and inner_step_size act where all workers average: add a level of group = "
-            '"world", or remove them'
-        )
+    keep = server.steps(setting)
     kept = len(schedule.averages)
     draws = setting.draws(setting.batch)
     work = problem.work(setting.batch, kept)
@@ -87,8 +82,7 @@ def local_sgd(setting: Setting) -> Algorithm:
         if inner is not None:
             # Σ_k g_k = (x̄ − x_m)/η_in, so the outer step is η_t/η_in of the way to the mean.
             outer = schedule.eta(schedule.first(round)) / inner
-        state.anchor[:] += problem.dtype.type(outer) * (state.x[0] - state.anchor)
-        state.x[:] = state.anchor
+        server.carry(state.x, state.anchor, outer)
 
     return Algorithm(
         init=init,

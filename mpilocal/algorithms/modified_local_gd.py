@@ -3,6 +3,8 @@
     v ← v − η_t (∇f_m(v) + ρ (v − w))          H times on each worker m, from v = w
     w ← (1 − α_k) x0 + α_k Σ p_m v_m           1 − α_k = (k + 2)^−q in round k = 0, 1, …
 
+With a server's step size η_g, w + η_g (Σ p_m v_m − w) takes the place of the mean.
+
 The pull to the start x0 makes the direction of w that of the pooled max-margin separator also where local problems are
 solved far, with a step size that need not know H. The schedule α_k is Halpern's (q = 1); its form in the paper is from
 memory: any with α_k → 1 and Σ (1 − α_k) = ∞ has the same limit.
@@ -16,7 +18,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from mpilocal.algorithms.base import Algorithm, Phase, Setting, refuse_outer_steps, samples_of
+from mpilocal.algorithms import server
+from mpilocal.algorithms.base import Algorithm, Phase, Setting, samples_of
 from mpilocal.algorithms.local_sgd import iterate_averages
 from mpilocal.errors import ConfigError
 from mpilocal.tree import Tree
@@ -25,10 +28,11 @@ Array = NDArray[np.floating]
 
 
 class State(NamedTuple):
-    """The local iterates, the start, and the weighted sums."""
+    """The local iterates, the start, and what is kept with them."""
 
     x: Array  # (workers here, dim)
     start: Array  # (dim,) x0
+    anchor: Array  # (dim,) w; (0,) where the server takes no step of its own
     sums: Array  # (workers here, averages, dim) float64 Σ_t w_t x_m
 
 
@@ -47,7 +51,7 @@ def modified_local_gd(
     """
     problem, schedule, tree = setting.problem, setting.schedule, setting.tree
     require_world(setting)
-    refuse_outer_steps(setting)
+    keep, share = server.without_inner(setting), setting.options.server_step_size
     kept = len(schedule.averages)
     draws, work = setting.draws(setting.batch), problem.work(setting.batch, kept)
     l2 = problem.dtype.type(problem.l2 + pull)
@@ -56,7 +60,8 @@ def modified_local_gd(
 
     def init(x0: Array) -> State:
         x = np.tile(x0.astype(problem.dtype), (tree.count, 1))
-        return State(x, x[0].copy(), np.zeros((tree.count, kept, problem.dim)))
+        sums = np.zeros((tree.count, kept, problem.dim))
+        return State(x, x[0].copy(), x[0].copy() if keep else np.empty(0, problem.dtype), sums)
 
     def local(state: State, round: int) -> None:
         first, eta, weights = schedule.begin(round)
@@ -67,14 +72,18 @@ def modified_local_gd(
 
     def average(state: State, tree: Tree, round: int) -> None:
         if tree.mean(state.x, round):
+            if keep:
+                server.carry(state.x, state.anchor, share)
             anchor(state.x, state.start, tree.levels.world_averagings(round), anchor_exponent)
+            if keep:
+                state.anchor[:] = state.x[0]
 
     return Algorithm(
         init=init,
         phases=(Phase(local, average),),
         steps=schedule.first,
         samples=samples_of(setting, setting.batch),
-        common=frozenset({"start"}),
+        common=frozenset({"start", "anchor"}),
         averages=lambda state, tree, rounds: iterate_averages(state, tree, setting, rounds),
     )
 
