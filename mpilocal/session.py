@@ -151,7 +151,7 @@ def _carry_out(
                 "leave it out"
             )
     if config.output.constants:
-        recorder.constants = constants(problem, tree, best, x0, comm.bcast(row))
+        recorder.constants = constants(problem, tree, best, kept.attained, x0, comm.bcast(row))
     if config.output.contraction:
         recorder.constants["contraction"] = contraction(problem, tree, config, comm)
     recorder.row, recorder.average = row, average

@@ -164,6 +164,15 @@ def test_constants_are_those_of_the_law() -> None:
         np.testing.assert_allclose(found[name][0], number, rtol=1e-10, err_msg=name)
 
 
+def test_constants_where_the_infimum_is_not_attained() -> None:
+    """On separable rows σ*² and ζ*² tend to 0, and x* lies at infinity."""
+    table = config({"source": "synthetic:separable", "options": {"rows": 40, "features": 4}}, 4, {"constants": True})
+    table["problem"] = {"loss": "logistic", "optimum": "auto"}
+    found = mpilocal.run(table, comm=MPI.COMM_SELF).history
+    assert found is not None and np.isinf(found["distance"]).all()
+    assert found["optimum_noise"][0] < 1e-9 and found["optimum_divergence"][0] < 1e-9
+
+
 @pytest.mark.parallel([1, 3])
 def test_constants_on_any_ranks_and_after_a_resume(tmp_path: Any) -> None:
     comm = MPI.COMM_WORLD

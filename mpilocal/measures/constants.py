@@ -19,9 +19,17 @@ NAMES = ("smoothness", "convexity", "distance", "optimum_noise", "optimum_diverg
 
 
 def constants(
-    problem: Problem, tree: Tree, optimum: Floats | None, x0: NDArray[np.floating], earlier: dict[str, float | int]
+    problem: Problem,
+    tree: Tree,
+    optimum: Floats | None,
+    attained: bool,
+    x0: NDArray[np.floating],
+    earlier: dict[str, float | int],
 ) -> dict[str, float]:
     """Return them by name; collective. `optimum` is x* (dim,), `earlier` a row of the run that is resumed, or empty.
+
+    Where the infimum of F is not `attained`, `optimum` is a point far on the way to it: σ*² and ζ*² are near their
+    limits there, and the distance is infinite.
 
     `smoothness` L of F, an estimate; `convexity` µ of the l2 term and a quadratic's curvature; `distance` ‖x0 − x*‖;
     `optimum_noise` σ*² = Σ p_m/N_m Σ ‖∇f_i − ∇f_m‖² and `optimum_divergence` ζ*² = Σ p_m ‖∇f_m − ∇F‖², at x*.
@@ -41,7 +49,7 @@ def constants(
     found = (
         problem.smoothness(),
         convexity(problem),
-        math.sqrt(float(vector.dot(away, away))),
+        math.sqrt(float(vector.dot(away, away))) if attained else math.inf,
         max(noise - apart, 0.0),
         apart,
     )

@@ -80,7 +80,7 @@ def find(
 ) -> tuple[Optimum, NDArray[np.float64] | None]:
     """Return F* of a run: none, the given number, or the kept or newly solved one; collective, the same on all ranks.
 
-    With it comes x̂ (dim,) where it was solved for, else None.
+    With it comes x̂ (dim,) where it was solved for, else None; where F* is not attained, the last point on the way.
 
     `stopping` tells root that the job is to stop: then StoppedError.
     A float32 run is solved in float64, on its data as rounded to float32.
@@ -97,7 +97,7 @@ def find(
     doubtful = not found.attained or not found.gradient_norm <= TARGET or math.isnan(value)
     if comm.rank == 0 and doubtful:
         warn(f'problem.optimum = "auto": {found.note}')
-    return found, point if found.attained else None
+    return found, point
 
 
 def loose_bound(gradient_norm: float, l2: float) -> float:

@@ -73,6 +73,8 @@ def _row(claim: AnyClaim, results: Results, names: Mapping[str, str], number: in
             holds = apart <= claim.within
             measured = f"largest over smallest {apart:.4g}: {measured}"
     predicted = _predicted(claim, _formulas(claim, cells, chosen, points, results, where))
+    if isinstance(claim, Bound):
+        predicted += _vacuous(claim, cells, chosen, where)
     return Row(claim.claim, predicted, measured, None if claim.observe else holds, claim.rests)
 
 
@@ -206,6 +208,12 @@ def _labels(points: Sequence[Point], names: Mapping[str, str], apart: Sequence[s
     """Return what tells these cells apart from each other, the axes `apart` left out."""
     axes = selection.varying(points, apart)
     return lambda point: selection.named(point, axes, names)
+
+
+def _vacuous(claim: Bound, cells: Cells, chosen: Sequence[Point], where: str) -> str:
+    """Return in how many cells a bound by formula lies above the value at the start."""
+    found = sum(cells.vacuous(claim.at_most, point, f"{where}.at_most") for point in chosen)
+    return f"; vacuous in {found} of {len(chosen)}: above the start" if found else ""
 
 
 def _said(parts: Sequence[Part]) -> str:

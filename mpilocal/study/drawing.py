@@ -80,11 +80,12 @@ def _fill(paper: Any, figure: Figure, page: Page, rows: int, columns: int) -> No
         grid[0, 0].set_ylabel(page.y_label)
     _scales(list(grid.flat)[: len(page.panels)], figure, page)
     _legend(paper, len(page.panels), names)
-    said = [figure.title] if figure.title else []
+    wide = 64 if len(page.panels) == 1 else 95  # letters
+    said = textwrap.wrap(figure.title, wide)
     if page.seeds > 1:
         band = f", band: {BANDS[figure.band]}" if figure.band in BANDS else ""
-        said.append(f"line: {figure.aggregate} of {page.seeds} {page.each}{band}")
-    said += textwrap.wrap(page.note, 75 if len(page.panels) == 1 else 110)
+        said.append(f"line: {figure.aggregate.replace('-', ' ')} of {page.seeds} {page.each}{band}")
+    said += textwrap.wrap(page.note, wide)
     if said:
         paper.suptitle("\n".join(said), fontsize=9)
 
@@ -166,7 +167,17 @@ def _legend(paper: Any, panels: int, names: list[str]) -> None:
     for place, name in enumerate(names):
         handles[name] = Line2D([], [], color=GREY, ls=REFERENCES[place % len(REFERENCES)], lw=1.0)
     if len(handles) > 1 or LOST in handles:
-        columns = min(len(handles), 3 if panels == 1 else 5)
+        columns = _columns(list(handles), paper.get_size_inches()[0], 3 if panels == 1 else 5)
         paper.legend(
             handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3.2
         )
+
+
+def _columns(labels: list[str], width: float, most: int) -> int:
+    """Return as many columns of a legend, filled one after the other, as fit into a width in inches, at most `most`."""
+    for columns in range(min(len(labels), most), 1, -1):
+        rows = -(-len(labels) // columns)
+        letters = [max(map(len, labels[at : at + rows])) for at in range(0, len(labels), rows)]
+        if sum(0.55 + 0.075 * most_here for most_here in letters) <= width:
+            return columns
+    return 1

@@ -234,7 +234,7 @@ def _formulas(
             measure = Cells(one, figure.aggregate, names, f"{where}.y")
             x = line.x
             values = [measure.formula(reference.formula, point, key) for point in cells]
-            y = [math.nan if value is None else value for value in values]
+            y = [math.nan if value is None or math.isinf(value) else value for value in values]
         drawn = Drawn(reference.label, x, np.array(y, np.float64), len(panel.lines) - 1)
         _add(panel, drawn)
 

@@ -80,7 +80,7 @@ class Cells(NamedTuple):
         more = {"target": self.quantity.goal}
         found = [Known(run, self.names, place, more).evaluate(text, where) for run, place in places]
         mean = float(np.mean(found)) if found else math.nan
-        return mean if math.isfinite(mean) else None
+        return None if math.isnan(mean) else mean
 
     def limit(self, limit: float | str | None, point: Point, where: str) -> float | None:
         """Return the number that a limit is in a cell; NaN where its formula has no value."""
@@ -88,6 +88,14 @@ class Cells(NamedTuple):
             return limit
         found = self.formula(limit, point, where)
         return math.nan if found is None else found
+
+    def vacuous(self, limit: float | str | None, point: Point, where: str) -> bool:
+        """Return whether an upper limit by formula says no more than that the series ends where it began."""
+        if not isinstance(limit, str) or self.quantity.kind not in ("final", "best", "at") or self.quantity.times:
+            return False
+        begun = [curve(self.quantity, run, self.where)[:1] for run in point.runs if not lost(run)]
+        found = self.limit(limit, point, where)
+        return found is not None and any(map(len, begun)) and found >= float(np.mean(np.concatenate(begun)))
 
 
 def quotient(cells: Cells, one: Point, other: Point) -> Measured:
