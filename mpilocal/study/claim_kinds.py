@@ -45,6 +45,9 @@ class Claim(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_f
     predicted: Annotated[str | float, Meta(description="By theory, in words; else the comparison itself.")] = ""
     formula: Annotated[str, Meta(description="By theory, the quantity; its value is shown beside it.")] = ""
     rests: Annotated[str, Meta(description="The prediction: on a theorem, a derivation, memory.")] = "observation"
+    envelope: Annotated[
+        bool, Meta(description="Of the tuning runs, the best of all values that were tried: as papers choose.")
+    ] = False
     observe: Annotated[bool, Meta(description="Only show what was measured; nothing has to hold.")] = False
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mpilocal.config.typed import shown
 from mpilocal.study import claim_kinds as kinds
-from mpilocal.study import selection
+from mpilocal.study import envelope, selection
 from mpilocal.study.claim_kinds import AnyClaim, Bound, Compared, Every, Ordering, Parted, Ratio, Slope, Told, check
 from mpilocal.study.measure import Cells, Measured, fit, met, quotient, related, spread
 from mpilocal.study.names import definitions
@@ -56,6 +56,7 @@ def evaluate(tables: Sequence[Any], results: Results, names: Mapping[str, str] |
 
 def _row(claim: AnyClaim, results: Results, names: Mapping[str, str], number: int) -> Row:
     where = f"claims.{number}"
+    results = envelope.of(results) if claim.envelope else results
     quantity = parse(claim.quantity, f"{where}.quantity", names)
     points = selection.points_of(results)
     cells = Cells(quantity, claim.aggregate, names, f"{where}.quantity")

@@ -47,6 +47,7 @@ class Figure(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     lines: Annotated[str | list[str], Meta(description="The axes of the lines.")] = field(default_factory=list)
     aggregate: Annotated[How, Meta(description="Over the seeds, the line.")] = "median"
     band: Annotated[Literal["range", "quartiles", "none"], Meta(description="Over the seeds.")] = "range"
+    envelope: Annotated[bool, Meta(description="As in a claim.")] = False
     logarithmic: list[Literal["x", "y"]] = field(default_factory=lambda: ["y"])
     relative_to: Annotated[Table, Meta(description="Draw the quantity of these cells over that: a speed-up.")] = field(
         default_factory=dict

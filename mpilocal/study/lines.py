@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpilocal.errors import DataError
-from mpilocal.study import selection
+from mpilocal.study import envelope, selection
 from mpilocal.study.aggregate import aggregate
 from mpilocal.study.figures import Figure, Reference, base_of, check_layout, panelled
 from mpilocal.study.formula import NoValue
@@ -74,6 +74,7 @@ def panels_of(figure: Figure, results: Results, names: Mapping[str, str], where:
         ConfigError: as `figures.check`, or a series was not recorded.
         DataError: nothing can be drawn.
     """
+    results = envelope.of(results) if figure.envelope else results
     points = selection.points_of(results)
     chosen = selection.select(points, figure.select, results.axes, f"{where}.select")
     check_layout(figure, chosen, where)

@@ -82,6 +82,9 @@ class Study(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         list[str], Meta(description="Axes, as `data.options.seed`, whose cells are tuned apart and count like seeds.")
     ] = field(default_factory=list)
     tune: Table | None = None
+    told: Annotated[
+        dict[str, list[Table]], Meta(description="Name → `entries`, which claims of the kind `table` may name.")
+    ] = field(default_factory=dict)
     claims: list[Table] = field(default_factory=list)
     figures: list[Table] = field(default_factory=list)
     quick: Annotated[Table, Meta(description="Keys of the study that `--quick` replaces.")] = field(
@@ -132,7 +135,7 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
     if isinstance(names := table.get("names"), dict):
         plain = {short: repr(one) if is_number(one) else one for short, one in names.items()}
         table = {**table, "names": plain}
-    study = build(Study, table)
+    study = _with_entries(build(Study, table))
     check_definitions(study.names)
     grids = study.grids()
     if not grids:
@@ -155,6 +158,17 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
         if shared := sorted(set(seeds.tune) & set(seeds.report)):
             raise ConfigError(f"seeds.tune and seeds.report share {shared[0]}: no value is chosen on a reported seed")
     return study, Path(path).absolute().parent
+
+
+def _with_entries(study: Study) -> Study:
+    """Return the study with the entries that its claims name."""
+    claims = []
+    for place, claim in enumerate(study.claims):
+        name = claim.get("entries")
+        if isinstance(name, str) and name not in study.told:
+            raise ConfigError(f'claims.{place}.entries: "{name}" is not a table of told; {suggest(name, study.told)}')
+        claims.append({**claim, "entries": study.told[name]} if isinstance(name, str) else claim)
+    return msgspec.structs.replace(study, claims=claims)
 
 
 def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
