@@ -18,7 +18,7 @@ from mpilocal.study.lines import Page, Panel
 Floats = NDArray[np.float64]
 MARKERS = "os^Dv"
 GREY = "#707070"
-REFERENCES = ((0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 2)))
+REFERENCES = ((0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 2)), (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 LOST = "diverged, or never there"
 BANDS = {"range": "smallest to largest", "quartiles": "the middle half"}
 
