@@ -66,7 +66,18 @@ hypothesis.settings.load_profile("mpilocal")
 LONGEST = ("packaging", "nodes", "resume", "levels_naive", "kill", "tree", "signals", "docs", "midrun", "cli_run")
 
 
+# Modules of one rank in which MPI does nothing: `-m "not once"` leaves them out with a second MPI library.
+ONCE = (
+    *("accelerated", "claims", "data_formats", "draws", "figure", "group_means", "kernel_limits", "kernels", "layout"),
+    *("levels_stationary", "local_against_minibatch", "methods", "optimum_cache", "quantities", "schedules"),
+    *("study_envelope", "study_figures", "study_pool", "study_reference"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem.removeprefix("test_") in ONCE:
+            item.add_marker(pytest.mark.once)
     order = {f"test_{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
