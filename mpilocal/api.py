@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mpilocal import config as configs
 from mpilocal import session
 from mpilocal.config import Config
-from mpilocal.errors import agreed
+from mpilocal.errors import ConfigError, agreed
 from mpilocal.session import Controls
 from mpilocal.store import checkpoint, rundir
 from mpilocal.store.record import read_history
@@ -78,9 +78,12 @@ def run(
         MpilocalError: one of its kinds, the same on all ranks; see `mpilocal.errors`.
     """
     comm = _comm(comm)
+    overrides = _listed(overrides)
     controls = controls or Controls(time.monotonic(), overrides=tuple(overrides))
     table: Config | None = None
     folder = Path.cwd()
+    if or_resume and output is None:
+        raise ConfigError("or_resume = True continues a run directory: name it as output")
     path = Path(output).absolute() if output is not None else None
     held: RunDir | None = None
     resuming = False
@@ -122,6 +125,7 @@ def resume(
         MpilocalError: see `run`.
     """
     comm = _comm(comm)
+    overrides = _listed(overrides)
     controls = controls or Controls(time.monotonic(), overrides=tuple(overrides))
     held: RunDir | None = None
     table: Config | None = None
@@ -192,6 +196,10 @@ def _go(
     columns, facts = comm.bcast((ended.columns, ended.facts))
     outcome = ended.outcome
     return Result(ended.config, outcome.status, outcome.rounds, outcome.reason, columns, ended.average, facts, path)
+
+
+def _listed(overrides: Sequence[str]) -> Sequence[str]:
+    return [overrides] if isinstance(overrides, str) else overrides
 
 
 def _comm(comm: Intracomm | None) -> Intracomm:

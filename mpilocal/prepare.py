@@ -243,14 +243,19 @@ def read_test(
     """Return the held-out rows, dealt out in blocks for evaluation, or None; collective."""
     if config.data.test is None:
         return None
-    options = {} if ":" in config.data.test else config.data.options
-    if config.data.test == config.data.source and config.data.options.get("part") == "train":
-        options = {**config.data.options, "part": "test"}
+    same = config.data.test == config.data.source
+    options = {} if ":" in config.data.test and not same else config.data.options
+    if same and options.get("part") == "train":
+        options = {**options, "part": "test"}
     data = msgspec.structs.replace(config.data, source=config.data.test, features=part.rows.features, options=options)
     try:
         held = read_part(comm, data, folder, np.dtype(config.run.dtype))
     except MpilocalError as error:  # all ranks have it alike
-        raise type(error)(str(error).replace("data.source", "data.test")) from error
+        said = str(error).replace("data.source", "data.test")
+        if said.startswith("data.features ="):
+            wanted = part.rows.features
+            said = f"data.test = {config.data.test} has not the {wanted} features of the training rows: they must agree"
+        raise type(error)(said) from error
     with agreed(comm):
         if held.rows.features != part.rows.features:
             raise DataError(

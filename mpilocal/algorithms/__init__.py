@@ -35,6 +35,8 @@ def build(setting: Setting, folder: Path) -> Algorithm:
     """
     name = setting.options.name
     method: Callable[..., Algorithm] = find(name, METHODS, "mpilocal.methods", "algorithm.name", folder)
+    if not callable(method):
+        raise ConfigError(f'algorithm.name = "{name}" is no function: name one that takes a Setting (docs/own.md)')
     known = {
         key: parameter
         for key, parameter in inspect.signature(method).parameters.items()
@@ -47,7 +49,18 @@ def build(setting: Setting, folder: Path) -> Algorithm:
     for key, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and key not in setting.options.options:
             raise ConfigError(f'algorithm.options.{key} is missing: "{name}" needs it')
-    return method(setting, **{key: _typed(method, key, value) for key, value in setting.options.options.items()})
+    options = {key: _typed(method, key, value) for key, value in setting.options.options.items()}
+    try:
+        inspect.signature(method).bind(setting, **options)
+    except TypeError as error:
+        raise ConfigError(
+            f'algorithm.name = "{name}" cannot be called with one Setting ({error}): a method takes it, and options by '
+            "keyword"
+        ) from error
+    made: Any = method(setting, **options)
+    if not isinstance(made, Algorithm):
+        raise ConfigError(f'algorithm.name = "{name}" returned a {type(made).__name__} in the place of an Algorithm')
+    return made
 
 
 def _typed(method: Callable[..., Algorithm], key: str, value: Any) -> Any:

@@ -48,7 +48,7 @@ def together(action: Callable[[Intracomm], int], debug: bool, signals: Signals) 
     except MpilocalError as error:
         return _unexpected(world, error, debug) if error.alone else _agreed(world, error, debug)
     except KeyboardInterrupt:
-        return end(output.INTERRUPTED)
+        return end(output.interrupted())
     except BaseException as error:
         return _unexpected(world, error, debug)
     finally:
@@ -163,7 +163,7 @@ def _agreed(world: Intracomm, error: MpilocalError, debug: bool) -> int:
 
 
 def _unexpected(world: Intracomm, error: BaseException, debug: bool) -> int:
-    status = 1
+    status = output.status_of(error)
     if isinstance(error, MpilocalError):
         status = error.status
     elif isinstance(error, SystemExit) and isinstance(error.code, int) and error.code:

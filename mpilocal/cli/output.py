@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from mpilocal.cli import launcher
-from mpilocal.errors import MpilocalError
+from mpilocal.errors import DataError, MpilocalError
 
 INTERRUPTED = 130
 LINGER = 1.0  # seconds in which the first process may speak before the others leave: a launcher then ends it
@@ -80,9 +80,9 @@ def alone(action: Callable[[], int], debug: bool) -> int:
     try:
         return action()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return interrupted()
     except Exception as error:
-        known, status = (True, error.status) if isinstance(error, MpilocalError) else (False, 1)
+        known, status = (True, error.status) if isinstance(error, MpilocalError) else (False, status_of(error))
         if launcher.rank() > 0:
             time.sleep(LINGER)
         else:
@@ -90,6 +90,13 @@ def alone(action: Callable[[], int], debug: bool) -> int:
                 trace(error)
             tell(f"mpilocal: {sentence(error) if known else unexpected(error, debug)}")
         return status
+
+
+def interrupted() -> int:
+    """Say that somebody pressed Ctrl-C, once for all processes, and return the status."""
+    if launcher.rank() == 0:
+        tell("mpilocal: interrupted")
+    return INTERRUPTED
 
 
 def trace(error: BaseException) -> None:
@@ -102,8 +109,15 @@ def sentence(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def status_of(error: BaseException) -> int:
+    """Return the exit status for an error that nobody foresaw."""
+    return DataError.status if isinstance(error, MemoryError) else 1
+
+
 def unexpected(error: BaseException, debug: bool) -> str:
     """Return the sentence for an error that nobody foresaw."""
     said = sentence(error)
+    if isinstance(error, MemoryError):
+        return f"not enough memory{f' ({said})' if said else ''}: take more ranks or hosts, fewer features, or float32"
     hint = "" if debug else " (--debug shows the traceback)"
     return f"{type(error).__name__}{': ' if said else ''}{said}{hint}"

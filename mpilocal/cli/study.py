@@ -51,6 +51,8 @@ def _study(args: argparse.Namespace, comm: Intracomm) -> int:
     root = comm.rank == 0
     with agreed(comm):
         study, files = structs.load(args.study, args.size or "", args.set)
+        if root and args.size and not getattr(study, args.size):
+            output.warn(f"the study has no [{args.size}]: its usual size is run")
         cells = grid.cells_of(study, files)
         axes = grid.axes_of(cells, study.pool)
         keys = grid.keys_of(cells, study.pool)

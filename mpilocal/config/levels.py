@@ -49,6 +49,8 @@ def parse_group(value: Any, where: str) -> Group:
     if value in ("node", "world"):
         name: Literal["node", "world"] = value
         return name
+    if isinstance(value, Mapping) and {"sizes", "random"} <= value.keys():
+        raise ConfigError(f"{where} has both sizes and random, which exclude each other: remove one")
     if isinstance(value, Mapping) and "sizes" in value:
         return build(Sizes, value, where)
     if isinstance(value, Mapping) and "random" in value:

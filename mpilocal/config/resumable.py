@@ -9,12 +9,8 @@ from mpilocal.config import kinds
 from mpilocal.config.typed import shown
 from mpilocal.errors import ConfigError
 
-FIXED = (
-    "output.divergence",
-    "output.noise",
-    "output.direction",
-    "output.risk",
-)  # the history has its columns, or has not
+MEASURES = ("divergence", "noise", "direction", "risk", "constants", "contraction")
+FIXED = tuple(f"output.{name}" for name in MEASURES)  # the history has their columns, or has not
 ALLOWED = ("algorithm.rounds", "output.", "stop.", "run.threads", "run.device", "run.stall_seconds")
 
 

@@ -203,7 +203,7 @@ class Run(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Meta(description="exact: the same bits on any number of ranks; allreduce: the plain MPI sum."),
     ] = "exact"
     threads: Annotated[
-        Annotated[int, Meta(ge=1)] | None,
+        Annotated[int, Meta(ge=1, le=1024)] | None,
         Meta(description="Per rank; default: the cores that the rank may use over the ranks that share them."),
     ] = None
     stall_seconds: Annotated[

@@ -114,8 +114,10 @@ def load(source: str | Path | Mapping[str, Any] | Config, overrides: Sequence[st
         table = to_builtins(source)
     elif isinstance(source, Mapping):
         table = _plain(source)
-    else:
+    elif isinstance(source, str | Path):
         table = {key: value for key, value in read(source).items() if key not in RECORDED}
+    else:
+        raise ConfigError(f"{source!r} is no config: give the path of a TOML file, a dictionary or a Config")
     return convert(override(table, overrides))
 
 

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from mpilocal.config.structs import Data
 from mpilocal.data.components import project
+from mpilocal.data.kind import locate
 from mpilocal.data.read import read_part
 from mpilocal.data.sources import open_source
 from mpilocal.data.write import write_dataset
@@ -51,6 +52,7 @@ def convert(
         if kind not in (np.dtype(np.float64), np.dtype(np.float32)):
             raise ConfigError(f'dtype = "{kind}" cannot be stored: "float64" or "float32"')
         if comm.rank == 0:
+            _refuse_itself(source, output)
             _make_folder(output.absolute().parent)
     data = Data(source=source, features=features, options=dict(options or {}))
     part = read_part(comm, data, Path.cwd(), kind)
@@ -72,6 +74,12 @@ def convert(
         "digest": digest,
         "bytes": output.stat().st_size if comm.rank == 0 else 0,
     }
+
+
+def _refuse_itself(source: str, output: Path) -> None:
+    found = locate(source, Path.cwd())
+    if found is not None and output.exists() and found.samefile(output):
+        raise ConfigError(f"{output} is the data set itself, which would be lost: name another file for the output")
 
 
 def _make_folder(folder: Path) -> None:

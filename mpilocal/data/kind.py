@@ -53,7 +53,9 @@ def find(source: str, folder: Path) -> Found:
             + suggest(scheme, ["synthetic", "sklearn"])
         )
     if path is None:
-        where = f"neither in {folder} nor in {Path.cwd()}" if not Path(source).is_absolute() else "no such file"
+        where = "no such file" if Path(source).is_absolute() else f"not in {folder}"
+        if folder != Path.cwd() and not Path(source).is_absolute():
+            where = f"neither in {folder} nor in {Path.cwd()}"
         raise DataError(f'data.source = "{source}" does not exist ({where}): correct the path')
     if path.is_dir():
         raise DataError(f"{path} is a folder: name one data file in it")

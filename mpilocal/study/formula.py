@@ -68,5 +68,11 @@ def _value(node: ast.AST, names: Mapping[str, float], where: str) -> Any:
         and node.func.id in FUNCTIONS
         and not node.keywords
     ):
-        return FUNCTIONS[node.func.id](*(_value(one, names, where) for one in node.args))
+        args = [_value(one, names, where) for one in node.args]
+        try:
+            return FUNCTIONS[node.func.id](*args)
+        except ValueError as error:
+            if any(math.isnan(one) for one in args):
+                raise
+            raise ArithmeticError(f"{ast.unparse(node)}: {error}") from error
     raise ValueError(f"{ast.unparse(node)} is not possible here")

@@ -22,7 +22,7 @@ import numpy as np
 from msgspec import Struct
 
 from mpilocal.config.structs import Config
-from mpilocal.errors import ConfigError
+from mpilocal.errors import ConfigError, suggest
 from mpilocal.study.formula import FUNCTIONS, evaluate
 from mpilocal.study.results import Run
 from mpilocal.study.series import column, is_series
@@ -171,8 +171,23 @@ def check_definitions(names: Mapping[str, str]) -> None:
             for other in used(names[short]):
                 follow(other, (*path, short))
 
-    for short in names:
+    for short, text in names.items():
+        if is_key(text):
+            _check_key(text, f"names.{short}")
         follow(short, ())
+
+
+def _check_key(dotted: str, where: str) -> None:
+    """Refuse a dotted key that no config has (ConfigError); what is inside a table of options is not looked at."""
+    kind: Any = Config
+    for place, part in enumerate(dotted.split(".")):
+        if not (isinstance(kind, type) and issubclass(kind, Struct)):
+            return
+        known = {one.encode_name: one.type for one in msgspec.structs.fields(kind)}
+        if part not in known:
+            owner = "a config" if place == 0 else f"[{'.'.join(dotted.split('.')[:place])}]"
+            raise ConfigError(f'{where} = "{dotted}": {part} is no key of {owner}; {suggest(part, known)}')
+        kind = known[part]
 
 
 def definitions(texts: Iterable[str], names: Mapping[str, str]) -> list[str]:

@@ -169,8 +169,9 @@ def row(quantity: Quantity, run: Run, where: str = "quantity") -> int | None:
         return None if np.isnan(ordered).all() else int(np.nanargmin(ordered))
     if quantity.kind == "at":
         key, most = quantity.place
-        places = np.flatnonzero(column(run, key, where) <= most)
-        return int(places[-1]) if len(places) else None
+        along = column(run, key, where)
+        places = np.flatnonzero(along <= most)
+        return int(places[-1]) if len(places) and along[-1] >= most else None
     reached = np.flatnonzero(values >= quantity.goal if quantity.rising else values <= quantity.goal)
     return int(reached[0]) if len(reached) else None
 

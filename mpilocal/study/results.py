@@ -104,6 +104,8 @@ def read(path: str | Path) -> Results:
     Raises:
         DataError: the file is missing or not one of a study's.
     """
+    if not Path(path).exists():
+        raise DataError(f"{path} does not exist: run the study first, or name its folder with -o")
     try:
         with h5py.File(path, "r", locking=False) as file:
             rows = file["runs"]

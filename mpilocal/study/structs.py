@@ -144,6 +144,7 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
         for key, values in grid.axes.items():
             if not isinstance(values, list) or not values:
                 raise ConfigError(f"grid.{place}.axes.{key} = {shown(values)} is no list of values: write some")
+            _refuse_repeats(values, f"grid.{place}.axes.{key}")
     known = dict.fromkeys(axis for grid in grids for axis in grid.axes)
     if lacking := [axis for axis in study.pool if axis not in known]:
         raise ConfigError(f'pool: "{lacking[0]}" is not an axis of the grid; {suggest(lacking[0], known)}')
@@ -151,6 +152,8 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
         raise ConfigError("two entries of grid have the same variant: give each its own name")
     for place in range(len(grids)):
         seeds = study.sown(place)
+        for name in ("report", "tune", "keys"):
+            _refuse_repeats(getattr(seeds, name), f"seeds.{name}")
         if not study.tuning(place):
             continue
         if not seeds.tune:
@@ -158,6 +161,14 @@ def load(path: str | Path, size: str = "", overrides: Sequence[str] = ()) -> tup
         if shared := sorted(set(seeds.tune) & set(seeds.report)):
             raise ConfigError(f"seeds.tune and seeds.report share {shared[0]}: no value is chosen on a reported seed")
     return study, Path(path).absolute().parent
+
+
+def _refuse_repeats(values: Sequence[Any], where: str) -> None:
+    seen: list[Any] = []
+    for value in values:
+        if value in seen:
+            raise ConfigError(f"{where} holds {shown(value)} twice: write it once")
+        seen.append(value)
 
 
 def _with_entries(study: Study) -> Study:

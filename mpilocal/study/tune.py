@@ -22,10 +22,19 @@ def missing(family: Family, extensions: int, scores: Mapping[float, float]) -> l
     below = sum(value < family.values[0] for value in tried)
     above = sum(value > family.values[-1] for value in tried)
     if best == tried[0] and below < extensions:
-        return [tried[0] ** 2 / tried[1]]
+        return _next(tried[0], tried[1])
     if best == tried[-1] and above < extensions and math.isfinite(scores[best]):
-        return [tried[-1] ** 2 / tried[-2]]
+        return _next(tried[-1], tried[-2])
     return []
+
+
+def _next(end: float, inner: float) -> list[float]:
+    """Return the value beyond an end, none where it is no number above 0."""
+    try:
+        found = end**2 / inner
+    except OverflowError:
+        return []
+    return [found] if 0 < found < math.inf else []
 
 
 def chosen(scores: Mapping[float, float]) -> float:

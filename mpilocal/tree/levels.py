@@ -162,9 +162,10 @@ def _bounds(group: object, workers: int, where: str) -> Ints:
         assert isinstance(group, Blocks | Random)
         size = group.size if isinstance(group, Blocks) else group.random
         if workers % size:
-            raise ConfigError(
-                f"{where} = {size} does not divide workers.count = {workers}: take a divisor, or {{ sizes = […] }}"
+            value, other = (
+                (str(size), ", or { sizes = […] }") if isinstance(group, Blocks) else (f"{{ random = {size} }}", "")
             )
+            raise ConfigError(f"{where} = {value} does not divide workers.count = {workers}: take a divisor{other}")
         sizes = [size] * (workers // size)
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
