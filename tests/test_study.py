@@ -96,7 +96,7 @@ def test_a_run_that_diverges_is_a_result(tmp_path):
         ({"derive": {"algorithm.rounds": "K * J"}}, '"J" is not a known name'),
         ({"derive": {"algorithm.rounds": "__import__('os')"}}, "is no formula"),
         ({"derive": {"algorithm.rounds": "1 / 0"}}, "has no value"),
-        ({"names": {"K": "workers.number"}}, "is not set in the base"),
+        ({"names": {"K": "data.features"}}, "is not set in the base"),
         ({"titel": "x"}, '"titel" is not a known key'),
         ({"names": {"K": "H + 1", "H": "K"}}, "names.K is defined by itself: K → H → K"),
         ({"names": {"rho": "25 +"}}, "names.rho"),
