@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpilocal.api import Result, load, resume, run
+    from mpilocal.compare import apart
     from mpilocal.config.structs import Config
     from mpilocal.session import Controls
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Controls", "Result", "load", "resume", "run"]
+__all__ = ["Config", "Controls", "Result", "apart", "load", "resume", "run"]
 
 _HOMES = {
     "Config": "mpilocal.config.structs",
     "Controls": "mpilocal.session",
     "Result": "mpilocal.api",
+    "apart": "mpilocal.compare",
     "load": "mpilocal.api",
     "resume": "mpilocal.api",
     "run": "mpilocal.api",

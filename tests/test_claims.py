@@ -44,27 +44,6 @@ def test_bound(table, holds):
     assert row(**{"kind": "bound", **table}).holds is holds
 
 
-@pytest.mark.parametrize(
-    ("limit", "said"),
-    [
-        ("1 / (K * H)", "; vacuous in 6 of 6: above the start"),  # the first gap itself
-        ("0.999 / (K * H)", ""),
-        ("0.3 * 1", "; vacuous in 4 of 6: above the start"),
-        ("first_suboptimality * log(0 * K + 3) / H", "; vacuous in 3 of 6: above the start"),
-        (0.3, ""),  # a number is no bound of theory
-    ],
-)
-def test_a_bound_above_the_start_is_vacuous(limit, said):
-    found = row(kind="bound", at_most=limit)
-    assert found.predicted.partition("; ")[2] == said.removeprefix("; ")
-
-
-def test_an_infinite_bound_holds_and_is_vacuous():
-    far = [run(1, 1, seed, distance=np.full(10, np.inf)) for seed in (1, 2, 3)]
-    found = row(results(*far), kind="bound", at_most="distance", select={K: 1, H: 1})
-    assert found.holds is True and found.predicted.endswith("vacuous in 1 of 1: above the start")
-
-
 def test_only_positive_numbers_are_within_a_factor():
     for value in (0.0, -0.1, np.inf, np.nan):
         odd = [run(1, 1, seed, suboptimality=np.full(10, value)) for seed in (1, 2, 3)]

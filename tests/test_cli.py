@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_helpers import JOBS, make_job, said, single
 from hypothesis import given
@@ -104,7 +105,7 @@ def test_an_error_without_mpi_is_one_sentence(tmp_path, capsys):
     assert output.alone(fail, False) == 1
     assert capsys.readouterr().err == "mpilocal: ZeroDivisionError: by nothing (--debug shows the traceback)\n"
     assert output.alone(interrupt, False) == 130
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "mpilocal: interrupted\n"
 
 
 def test_show(job, capsys):
@@ -129,6 +130,23 @@ def test_show(job, capsys):
     shown = capsys.readouterr().out
     assert "done at round 20 of 20" in shown and "24 rows × 4 features, sparse" in shown
     assert "loose bound" in shown and "-1 → -1, 1 → +1" in shown
+
+    other = mpilocal.run(job, output=job.parent / "other", overrides=["algorithm.step_size=0.01"])
+    assert main(["show", str(job.parent / "run"), "--against", str(job.parent / "other"), "--json"]) == 0
+    apart = json.loads(capsys.readouterr().out)["against"]
+    x, y = result.average, other.average
+    error = np.linalg.norm(x / np.linalg.norm(x) - y / np.linalg.norm(y))
+    assert apart["direction_error"] == pytest.approx(error, rel=1e-12) and error > 0
+    assert apart["distance"] == pytest.approx(np.linalg.norm(x - y), rel=1e-12)
+    assert main(["show", str(job.parent / "run"), "--against", str(job.parent / "run")]) == 0
+    assert "direction error 0, distance 0" in capsys.readouterr().out
+    narrow = {"source": "sklearn:breast_cancer"}
+    mpilocal.run(
+        {"data": narrow, "workers": {"count": 2}, "algorithm": {"rounds": 1, "step_size": 0.1}},
+        output=job.parent / "narrow",
+    )
+    assert main(["show", str(job.parent / "run"), "--against", str(job.parent / "narrow")]) == 4
+    assert "compare runs of one problem" in capsys.readouterr().err
 
     (job.parent / "run" / "history.h5").unlink()
     assert main(["show", str(job.parent / "run"), "--json"]) == 0

@@ -28,10 +28,10 @@ FLOORS = [
         "blocks",
         "quadratic",
     ],
-    ["algorithms", "measures", "prepare", "optimum"],
+    ["algorithms", "measures", "prepare", "shards", "optimum"],
     ["store", "figure", "timing", "progress"],
     ["loop", "observe", "resuming", "guard", "signals", "stall"],
-    ["__init__", "api", "session", "study", "scale", "report", "slurm", "warm", "doctor", "show"],
+    ["__init__", "api", "session", "study", "scale", "report", "slurm", "warm", "doctor", "show", "compare"],
     ["cli", "__main__"],
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -1,9 +1,10 @@
-"""Claims against tables of numbers that somebody has told."""
+"""Claims against tables of numbers that somebody has told, and against bounds of theory."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from study_helpers import AXES, FINAL, NAMES, H, K
+from study_helpers import AXES, FINAL, NAMES, H, K, results, run
 from test_claims import row
 
 from mpilocal.errors import ConfigError
@@ -46,3 +47,24 @@ def test_an_entry_is_of_one_cell():
     table = {"claim": "c", "quantity": FINAL, "kind": "table", "within": 2.0}
     with pytest.raises(ConfigError, match="is of 2 cells: select one"):
         claims.check([{**table, "entries": [{"cell": {K: 1}, "value": 1.0}]}], AXES, names=NAMES)
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("1 / (K * H)", "; vacuous in 6 of 6: above the start"),  # the first gap itself
+        ("0.999 / (K * H)", ""),
+        ("0.3 * 1", "; vacuous in 4 of 6: above the start"),
+        ("first_suboptimality * log(0 * K + 3) / H", "; vacuous in 3 of 6: above the start"),
+        (0.3, ""),  # a number is no bound of theory
+    ],
+)
+def test_a_bound_above_the_start_is_vacuous(limit, said):
+    found = row(kind="bound", at_most=limit)
+    assert found.predicted.partition("; ")[2] == said.removeprefix("; ")
+
+
+def test_an_infinite_bound_holds_and_is_vacuous():
+    far = [run(1, 1, seed, distance=np.full(10, np.inf)) for seed in (1, 2, 3)]
+    found = row(results(*far), kind="bound", at_most="distance", select={K: 1, H: 1})
+    assert found.holds is True and found.predicted.endswith("vacuous in 1 of 1: above the start")
