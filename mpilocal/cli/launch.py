@@ -48,7 +48,7 @@ def together(action: Callable[[Intracomm], int], debug: bool, signals: Signals) 
     except MpilocalError as error:
         return _unexpected(world, error, debug) if error.alone else _agreed(world, error, debug)
     except KeyboardInterrupt:
-        return end(output.interrupted())
+        return end(output.INTERRUPTED)
     except BaseException as error:
         return _unexpected(world, error, debug)
     finally:

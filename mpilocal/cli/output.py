@@ -80,7 +80,7 @@ def alone(action: Callable[[], int], debug: bool) -> int:
     try:
         return action()
     except KeyboardInterrupt:
-        return interrupted()
+        return INTERRUPTED
     except Exception as error:
         known, status = (True, error.status) if isinstance(error, MpilocalError) else (False, status_of(error))
         if launcher.rank() > 0:
@@ -90,13 +90,6 @@ def alone(action: Callable[[], int], debug: bool) -> int:
                 trace(error)
             tell(f"mpilocal: {sentence(error) if known else unexpected(error, debug)}")
         return status
-
-
-def interrupted() -> int:
-    """Say that somebody pressed Ctrl-C, once for all processes, and return the status."""
-    if launcher.rank() == 0:
-        tell("mpilocal: interrupted")
-    return INTERRUPTED
 
 
 def trace(error: BaseException) -> None:
