@@ -80,7 +80,7 @@ def _fill(paper: Any, figure: Figure, page: Page, rows: int, columns: int) -> No
         grid[0, 0].set_ylabel(page.y_label)
     _scales(list(grid.flat)[: len(page.panels)], figure, page)
     _legend(paper, len(page.panels), names)
-    wide = 64 if len(page.panels) == 1 else 95  # letters
+    wide = 72 if len(page.panels) == 1 else 105  # letters
     said = textwrap.wrap(figure.title, wide)
     if page.seeds > 1:
         band = f", band: {BANDS[figure.band]}" if figure.band in BANDS else ""
