@@ -75,8 +75,8 @@ def _expected(kind: inspect.Type) -> str:
         noun = "an integer" if isinstance(kind, inspect.IntType) else "a number"
         return f"{noun} {' and '.join(bounds)}" if bounds else noun
     if isinstance(kind, inspect.ListType):
-        least = f"at least {kind.min_length}, each: " if kind.min_length else ": "
-        return f"a list of {least}{_expected(kind.item_type)}".replace("of : ", "of: ")
+        least = f" at least {kind.min_length}, each" if kind.min_length else ""
+        return f"a list of{least}: {_expected(kind.item_type)}"
     nouns = {inspect.StrType: "a string", inspect.BoolType: "true or false", inspect.DictType: "a table"}
     return nouns.get(type(kind), "a table")
 
